@@ -1,0 +1,114 @@
+"""The CFFI build script: one extension module, `uvbind._uvbind`, over real libuv.
+
+setup.py hands `ffibuilder` to cffi and `BuildExt` to setuptools. libuv is compiled from
+vendor/libuv/ with CMake when the extension is built; `UVBIND_SYSTEM_LIBUV=1` links the
+system's libuv instead and never looks at vendor/.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cffi import FFI
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+SOURCE = Path("src/_uvbind")  # relative: setuptools wants the sources of an extension so
+LIBUV = ROOT / "vendor" / "libuv"
+
+# In the order in which the types build on each other.
+STEMS = ["version", "errors", "loop", "handle", "request", "stream", "tcp"]
+STEMS += ["timer", "async", "signal", "poll", "watchers", "pipe", "shim", "load"]
+
+SYSTEM_LIBUV = os.environ.get("UVBIND_SYSTEM_LIBUV", "") not in ("", "0")
+CPYTHON = sys.implementation.name == "cpython"
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+# One extension for every CPython with a GIL; elsewhere there is no stable ABI to build for.
+ABI3 = CPYTHON and not FREE_THREADED
+
+
+def _fetch_module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("uvbind_fetch", ROOT / "vendor" / "fetch.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def vendored_source() -> Path:
+    """Return the folder of libuv's source, fetched first where it has to be.
+
+    An sdist carries the source and no vendor/fetch.py.
+    """
+    if (ROOT / "vendor" / "fetch.py").exists():
+        _fetch_module().ensure()
+    elif not (LIBUV / "CMakeLists.txt").exists():
+        raise SystemExit(f"{LIBUV} is empty and there is no vendor/fetch.py to fill it")
+    return LIBUV
+
+
+def make_ffibuilder() -> FFI:
+    ffi = FFI()
+    ffi.cdef("struct sockaddr { ...; };")
+    for stem in STEMS:
+        ffi.cdef((ROOT / SOURCE / "cdef" / f"{stem}.h").read_text())
+    crossings = (ROOT / SOURCE / "cdef" / "callbacks.h").read_text()
+    ffi.cdef('extern "Python+C" {\n' + crossings + "\n}")
+
+    options: dict[str, Any] = {
+        "sources": sorted(str(path.relative_to(ROOT)) for path in (ROOT / SOURCE).glob("*.c")),
+        "include_dirs": [str(SOURCE)],
+        "depends": sorted(str(path.relative_to(ROOT)) for path in (ROOT / SOURCE).rglob("*.h")),
+        "define_macros": [("UVB_SYSTEM_LIBUV", str(int(SYSTEM_LIBUV)))],
+    }
+    if ABI3:
+        options["define_macros"].append(("Py_LIMITED_API", "0x03090000"))
+    if sys.platform == "win32":
+        options["libraries"] = ["psapi", "user32", "advapi32", "iphlpapi", "userenv", "ws2_32"]
+        options["libraries"] += ["dbghelp", "ole32", "shell32"]
+    else:
+        options["extra_compile_args"] = ["-std=c11", "-O2", "-fvisibility=hidden"]
+    if sys.platform == "linux":
+        options["define_macros"].append(("_GNU_SOURCE", None))
+        options["extra_link_args"] = ["-Wl,--exclude-libs,ALL"]
+
+    include = '#include "uvbind.h"\n#include "cdef/load.h"\n'
+    if SYSTEM_LIBUV:
+        ffi.set_source_pkgconfig("uvbind._uvbind", ["libuv >= 1.44"], include, **options)
+    else:
+        options["include_dirs"].append(str(vendored_source() / "include"))
+        if sys.platform == "linux":
+            options["libraries"] = ["pthread", "dl", "rt"]
+        ffi.set_source("uvbind._uvbind", include, **options)
+    return ffi
+
+
+class BuildExt(build_ext):
+    """Compiles libuv first and links it into the extension."""
+
+    def run(self) -> None:
+        if not SYSTEM_LIBUV:
+            archive = self.build_libuv(Path(self.build_temp).resolve() / "libuv")
+            for extension in self.extensions:
+                extension.extra_objects.append(str(archive))
+                extension.depends.append(str(archive))
+        super().run()
+
+    def build_libuv(self, folder: Path) -> Path:
+        configure = ["cmake", "--fresh", "-S", str(ROOT), "-B", str(folder)]
+        configure += [f"-DLIBUV_SOURCE={LIBUV}", "-DCMAKE_BUILD_TYPE=Release"]
+        if sys.platform != "win32":
+            configure += ["-G", "Ninja"]
+        subprocess.check_call(configure)
+        subprocess.check_call(["cmake", "--build", str(folder), "--config", "Release"])
+        return folder / "libuv-static.a"
+
+
+ffibuilder = make_ffibuilder()

@@ -1,0 +1,53 @@
+/* Socket addresses between libuv's form and Python's parts. */
+#include "uvbind.h"
+
+_Static_assert(sizeof(struct sockaddr_storage) == UVB_SOCKADDR_SIZE, "room for any address");
+
+int uvb_address_pack(const char *host, int port, unsigned int flowinfo, unsigned int scope_id,
+                     struct sockaddr *storage) {
+  struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)storage;
+  int err;
+
+  memset(storage, 0, UVB_SOCKADDR_SIZE);
+  if (uv_ip4_addr(host, port, (struct sockaddr_in *)storage) == 0)
+    return 0;
+  err = uv_ip6_addr(host, port, in6);
+  if (err != 0)
+    return err;
+  in6->sin6_flowinfo = htonl(flowinfo);
+  if (scope_id != 0)
+    in6->sin6_scope_id = scope_id;
+  return 0;
+}
+
+int uvb_address_unpack(const struct sockaddr *storage, char *host, int *port,
+                       unsigned int *flowinfo, unsigned int *scope_id) {
+  const struct sockaddr_in *in4 = (const struct sockaddr_in *)storage;
+  const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)storage;
+
+  if (storage->sa_family == AF_INET) {
+    *port = ntohs(in4->sin_port);
+    return uv_ip4_name(in4, host, UVB_HOST_SIZE);
+  }
+  if (storage->sa_family == AF_INET6) {
+    *port = ntohs(in6->sin6_port);
+    *flowinfo = ntohl(in6->sin6_flowinfo);
+    *scope_id = in6->sin6_scope_id;
+    return uv_ip6_name(in6, host, UVB_HOST_SIZE);
+  }
+  return UV_EAFNOSUPPORT;
+}
+
+/* SO_TYPE of a descriptor, or libuv's error: uv_tcp_open takes any descriptor and libuv
+ * aborts later in epoll_ctl when it was a file. */
+int uvb_socket_type(int fd) {
+  int type = 0;
+  socklen_t size = sizeof type;
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, (char *)&type, &size) != 0)
+#ifdef _WIN32
+    return uv_translate_sys_error(WSAGetLastError());
+#else
+    return uv_translate_sys_error(errno);
+#endif
+  return type;
+}

@@ -1,0 +1,64 @@
+/* What our own C offers Python beside libuv's functions; the C sources include it too.
+ *
+ * A uvb_loop, uvb_handle and uvb_request are the C halves of a Python Loop, Handle and
+ * Request. libuv's struct lies inside, and its `data` leads back. */
+typedef struct uvb_loop uvb_loop;
+typedef struct uvb_handle uvb_handle;
+typedef struct uvb_request uvb_request;
+
+enum { UVB_SOCKADDR_SIZE = 128, UVB_HOST_SIZE = 64 };
+
+/* Loops. `owner` is the ident of the thread that uses the loop, 0 when none does. */
+uvb_loop *uvb_loop_new(void *self, int *error);
+int uvb_loop_close(uvb_loop *loop);
+int uvb_loop_run(uvb_loop *loop, int mode);
+uv_loop_t *uvb_loop_uv(uvb_loop *loop);
+unsigned long uvb_loop_owner(const uvb_loop *loop);
+void uvb_loop_set_owner(uvb_loop *loop, unsigned long owner);
+unsigned int uvb_loop_active_requests(const uvb_loop *loop);
+int uvb_loop_configure(uvb_loop *loop, int option, int argument);
+int uvb_loop_watch_wakeup(uvb_loop *loop, int fd);
+int uvb_loop_watch_exhaustion(uvb_loop *loop);
+int uvb_loop_fork(uvb_loop *loop);
+void uvb_loop_walk(uvb_loop *loop, void *found);
+
+/* Handles. Python gives the memory back once the close callback has run and nothing refers
+ * to the handle any more: Async.send may be under way in another thread until then. */
+uvb_handle *uvb_handle_new(uvb_loop *loop, void *self);
+void uvb_handle_free(uvb_handle *handle);
+void *uvb_handle_uv(uvb_handle *handle);
+void uvb_handle_close(uvb_handle *handle);
+int uvb_tcp_close_reset(uvb_handle *handle);
+void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size);
+int uvb_signal_start(uvb_handle *handle, int signum, int oneshot);
+int uvb_signal_stop(uvb_handle *handle);
+
+/* Requests: one block of memory fits any kind; Python frees it after the callback. */
+uvb_request *uvb_request_new(void *self);
+void uvb_request_free(uvb_request *request);
+void *uvb_request_uv(uvb_request *request);
+
+/* Addresses: `storage` has UVB_SOCKADDR_SIZE bytes, `host` UVB_HOST_SIZE. */
+int uvb_address_pack(const char *host, int port, unsigned int flowinfo, unsigned int scope_id,
+                     struct sockaddr *storage);
+int uvb_address_unpack(const struct sockaddr *storage, char *host, int *port,
+                       unsigned int *flowinfo, unsigned int *scope_id);
+int uvb_socket_type(int fd);
+
+/* libuv's callbacks: each finds its Python object and crosses, see callbacks.h. */
+void uvb_alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer);
+void uvb_read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer);
+void uvb_connection_cb(uv_stream_t *server, int status);
+void uvb_connect_cb(uv_connect_t *req, int status);
+void uvb_write_cb(uv_write_t *req, int status);
+void uvb_shutdown_cb(uv_shutdown_t *req, int status);
+void uvb_timer_cb(uv_timer_t *timer);
+void uvb_async_cb(uv_async_t *async);
+void uvb_poll_cb(uv_poll_t *poll, int status, int events);
+void uvb_prepare_cb(uv_prepare_t *prepare);
+void uvb_check_cb(uv_check_t *check);
+void uvb_idle_cb(uv_idle_t *idle);
+
+/* CPython's fast lane (python.c): puts its builtins into the dict at this address and
+ * returns how many they are, 0 where there is no such lane. */
+int uvb_install(void *dict);

@@ -1,0 +1,6 @@
+#define UV_VERSION_HEX ...
+
+unsigned int uv_version(void);
+const char *uv_version_string(void);
+
+#define UVB_SYSTEM_LIBUV ...

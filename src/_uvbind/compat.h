@@ -1,0 +1,32 @@
+/* Stand-ins for what the libuv at hand is too old to have (UVBIND_SYSTEM_LIBUV=1 takes 1.44
+ * and newer). Python asks `needs()` before it calls one, so none of these is ever reached;
+ * they are here to compile. */
+#ifndef UVBIND_COMPAT_H
+#define UVBIND_COMPAT_H
+
+#define UVB_HAS(major, minor) (UV_VERSION_HEX >= (((major) << 16) | ((minor) << 8)))
+
+#if !UVB_HAS(1, 44)
+#error "uvbind needs libuv 1.44 or newer"
+#endif
+
+#if !UVB_HAS(1, 45)
+typedef struct {
+  uint64_t loop_count;
+  uint64_t events;
+  uint64_t events_waiting;
+} uv_metrics_t;
+
+static inline int uv_metrics_info(uv_loop_t *loop, uv_metrics_t *metrics) {
+  (void)loop;
+  (void)metrics;
+  return UV_ENOSYS;
+}
+#endif
+
+#if !UVB_HAS(1, 49)
+#define UV_LOOP_USE_IO_URING_SQPOLL 2
+#define UV_TCP_REUSEPORT 2
+#endif
+
+#endif

@@ -1,0 +1,53 @@
+/* Handles and requests: memory, closing, and the callbacks of those that stay cold. */
+#include "uvbind.h"
+
+uvb_handle *uvb_handle_new(uvb_loop *loop, void *self) {
+  uvb_handle *handle = calloc(1, sizeof *handle);
+  if (handle != NULL) {
+    handle->self = self;
+    handle->loop = loop;
+    handle->uv.handle.data = handle;
+  }
+  return handle;
+}
+
+void uvb_handle_free(uvb_handle *handle) { free(handle); }
+
+void *uvb_handle_uv(uvb_handle *handle) { return &handle->uv; }
+
+static void close_cb(uv_handle_t *handle) { uvb_on_close(((uvb_handle *)handle->data)->self); }
+
+void uvb_handle_close(uvb_handle *handle) { uv_close(&handle->uv.handle, close_cb); }
+
+int uvb_tcp_close_reset(uvb_handle *handle) {
+  return uv_tcp_close_reset(&handle->uv.tcp, close_cb);
+}
+
+uvb_request *uvb_request_new(void *self) {
+  uvb_request *request = calloc(1, sizeof *request);
+  if (request != NULL) {
+    request->self = self;
+    request->uv.req.data = request;
+  }
+  return request;
+}
+
+void uvb_request_free(uvb_request *request) { free(request); }
+
+void *uvb_request_uv(uvb_request *request) { return &request->uv; }
+
+static void *self_of(void *data) { return ((uvb_handle *)data)->self; }
+
+void uvb_timer_cb(uv_timer_t *timer) { uvb_on_timer(self_of(timer->data)); }
+
+void uvb_async_cb(uv_async_t *async) { uvb_on_async(self_of(async->data)); }
+
+void uvb_poll_cb(uv_poll_t *poll, int status, int events) {
+  uvb_on_poll(self_of(poll->data), status, events);
+}
+
+void uvb_prepare_cb(uv_prepare_t *prepare) { uvb_on_watcher(self_of(prepare->data)); }
+
+void uvb_check_cb(uv_check_t *check) { uvb_on_watcher(self_of(check->data)); }
+
+void uvb_idle_cb(uv_idle_t *idle) { uvb_on_watcher(self_of(idle->data)); }

@@ -1,0 +1,128 @@
+/* Loops: memory, running, configuring, walking. */
+#include "uvbind.h"
+
+#ifndef _WIN32
+#include <unistd.h>
+#endif
+
+/* libuv aborts when there is no descriptor left for the pipe that its first loop makes for
+ * the signals of the process, and up to 1.50 forgets the poll set of a loop that could not
+ * get the rest. */
+static int init(uv_loop_t *loop) {
+#ifdef _WIN32
+  return uv_loop_init(loop);
+#else
+  uv_file probe[2];
+  int err = uv_pipe(probe, 0, 0);
+  if (err != 0)
+    return err;
+  close(probe[0]);
+  close(probe[1]);
+  err = uv_loop_init(loop);
+  if (err != 0 && !UVB_HAS(1, 51) && loop->backend_fd != -1)
+    close(loop->backend_fd);
+  return err;
+#endif
+}
+
+uvb_loop *uvb_loop_new(void *self, int *error) {
+  uvb_loop *loop = calloc(1, sizeof *loop);
+  char *slab = malloc(UVB_SLAB_SIZE);
+
+  *error = UV_ENOMEM;
+  if (loop == NULL || slab == NULL)
+    goto failed;
+  *error = init(&loop->uv);
+  if (*error != 0)
+    goto failed;
+  loop->uv.data = loop;
+  loop->self = self;
+  loop->slab = slab;
+  uvb_exhaustion_init(loop);
+  uvb_python_init(loop);
+  return loop;
+
+failed:
+  free(slab);
+  free(loop);
+  return NULL;
+}
+
+void uvb_internal_closed(uv_handle_t *handle) {
+  uvb_loop *loop = handle->loop->data;
+  loop->internal_handles--;
+}
+
+static void close_internal(uvb_loop *loop, uv_handle_t *handle) {
+  if (handle->type != UV_UNKNOWN_HANDLE && !uv_is_closing(handle)) {
+    loop->internal_handles++;
+    uv_close(handle, uvb_internal_closed);
+  }
+}
+
+/* Python has made sure that no handle of its own and no request is left, so the only
+ * callbacks that run here are those of the internal handles. */
+int uvb_loop_close(uvb_loop *loop) {
+  int err;
+
+  uvb_exhaustion_close(loop);
+  close_internal(loop, (uv_handle_t *)&loop->wakeup);
+  close_internal(loop, (uv_handle_t *)&loop->before_poll);
+  while (loop->internal_handles > 0)
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
+  err = uv_loop_close(&loop->uv);
+  if (err == 0) {
+    free(loop->slab);
+    free(loop);
+  }
+  return err;
+}
+
+int uvb_loop_run(uvb_loop *loop, int mode) {
+  int more = uv_run(&loop->uv, (uv_run_mode)mode);
+  uvb_python_leave(loop);
+  return more;
+}
+
+uv_loop_t *uvb_loop_uv(uvb_loop *loop) { return &loop->uv; }
+
+unsigned long uvb_loop_owner(const uvb_loop *loop) { return loop->owner; }
+
+void uvb_loop_set_owner(uvb_loop *loop, unsigned long owner) { loop->owner = owner; }
+
+unsigned int uvb_loop_active_requests(const uvb_loop *loop) {
+  return loop->uv.active_reqs.count;
+}
+
+int uvb_loop_configure(uvb_loop *loop, int option, int argument) {
+  return uv_loop_configure(&loop->uv, (uv_loop_option)option, argument);
+}
+
+/* Python writes to its end of `fd`'s pair when a signal comes: that ends a blocked poll. The
+ * watcher does not keep the loop alive. */
+static void wakeup_cb(uv_poll_t *poll, int status, int events) {
+  (void)status;
+  (void)events;
+  uvb_on_wakeup(((uvb_loop *)poll->loop->data)->self);
+}
+
+int uvb_loop_watch_wakeup(uvb_loop *loop, int fd) {
+  int err = uv_poll_init_socket(&loop->uv, &loop->wakeup, fd);
+  if (err != 0)
+    return err;
+  uv_unref((uv_handle_t *)&loop->wakeup);
+  return uv_poll_start(&loop->wakeup, UV_READABLE, wakeup_cb);
+}
+
+/* Before libuv makes a new poll set of all descriptors: ours must be the child's own by then. */
+int uvb_loop_fork(uvb_loop *loop) {
+  int err = uvb_exhaustion_fork(loop);
+  return err != 0 ? err : uv_loop_fork(&loop->uv);
+}
+
+static void walk_cb(uv_handle_t *handle, void *found) {
+  if (handle->data != NULL) /* ours have none */
+    uvb_on_walk(((uvb_handle *)handle->data)->self, found);
+}
+
+void uvb_loop_walk(uvb_loop *loop, void *found) { uv_walk(&loop->uv, walk_cb, found); }

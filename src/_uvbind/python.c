@@ -1,0 +1,212 @@
+/* The seam between C and Python, the one file that knows CPython from PyPy.
+ *
+ * On CPython a read is handed to its Python callback from here, with the C API. The first
+ * callback of a loop turn takes the GIL and the turn keeps it: taking and dropping it costs
+ * as much as a third of a small message. A prepare watcher, started before any other and so
+ * run after all of them, lets go of it right before the poll, which may block.
+ *
+ * PyPy has no cheap C API but cheap callbacks: there everything goes through uvb_on_read.
+ *
+ * `object` and `on_read` of a handle are borrowed: the Python object, which its loop keeps
+ * until the close callback, holds its callback. */
+#include "uvbind.h"
+
+#ifdef PYPY_VERSION
+
+int uvb_python_init(uvb_loop *loop) {
+  (void)loop;
+  return 0;
+}
+
+void uvb_python_leave(uvb_loop *loop) { (void)loop; }
+
+void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
+  uvb_on_read(handle->self, data, nread);
+}
+
+int uvb_install(void *dict) {
+  (void)dict;
+  return 0;
+}
+
+#else
+
+static PyObject *failed; /* Python's: takes an exception that left a callback */
+
+static void enter(uvb_loop *loop) {
+  if (!loop->has_gil) {
+    loop->gil_state = (int)PyGILState_Ensure();
+    loop->has_gil = 1;
+  }
+}
+
+void uvb_python_leave(uvb_loop *loop) {
+  if (loop->has_gil) {
+    loop->has_gil = 0;
+    PyGILState_Release((PyGILState_STATE)loop->gil_state);
+  }
+}
+
+static void before_poll(uv_prepare_t *prepare) { uvb_python_leave(prepare->loop->data); }
+
+int uvb_python_init(uvb_loop *loop) {
+  uv_prepare_init(&loop->uv, &loop->before_poll);
+  uv_prepare_start(&loop->before_poll, before_poll);
+  uv_unref((uv_handle_t *)&loop->before_poll);
+  return 0;
+}
+
+/* Hand over what a callback raised. `failed` itself only fails when memory is out. */
+static void report(void) {
+  PyObject *type, *value, *traceback, *done;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  if (traceback != NULL)
+    PyException_SetTraceback(value, traceback);
+  done = PyObject_CallFunctionObjArgs(failed, value, NULL);
+  if (done == NULL)
+    PyErr_WriteUnraisable(failed);
+  Py_XDECREF(done);
+  Py_XDECREF(type);
+  Py_XDECREF(value);
+  Py_XDECREF(traceback);
+}
+
+void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
+  PyObject *object, *callback, *payload, *result = NULL;
+
+  enter(handle->loop);
+  object = handle->object;
+  callback = handle->on_read;
+  /* The callback may close the stream or start another read: hold on to both. */
+  Py_INCREF(object);
+  Py_INCREF(callback);
+  payload = handle->into != NULL ? PyLong_FromSsize_t(nread)
+                                 : PyBytes_FromStringAndSize(data, nread);
+  if (payload != NULL)
+    result = PyObject_CallFunctionObjArgs(callback, object, payload, Py_None, NULL);
+  if (result == NULL)
+    report();
+  Py_XDECREF(result);
+  Py_XDECREF(payload);
+  Py_DECREF(callback);
+  Py_DECREF(object);
+}
+
+/* What a write could not send at once, until libuv has. */
+typedef struct {
+  uv_write_t req;
+  PyObject *data;
+} rest_of_write;
+
+static void rest_written(uv_write_t *req, int status) {
+  rest_of_write *rest = (rest_of_write *)req;
+  uvb_handle *handle = req->handle->data;
+
+  enter(handle->loop);
+  Py_DECREF(rest->data);
+  free(rest);
+  if (status < 0 && status != UV_ECANCELED)
+    uvb_on_write_failed(handle->self, status);
+}
+
+/* write_now(data) -> bool: True when `data` is on its way. False, with nothing done, leaves
+ * whatever is out of the ordinary to Stream.write in Python: another type than bytes,
+ * another thread, a stream that is closed or cannot be written to. */
+static PyObject *write_now(PyObject *capsule, PyObject *data) {
+  uvb_handle *handle = PyCapsule_GetPointer(capsule, NULL);
+  rest_of_write *rest;
+  Py_ssize_t size;
+  uv_buf_t buffer;
+  char *base;
+  int sent;
+
+  if (handle == NULL)
+    return NULL;
+  if (!PyBytes_CheckExact(data) || handle->loop->owner != PyThread_get_thread_ident() ||
+      uv_is_closing(&handle->uv.handle) || !uv_is_writable(&handle->uv.stream))
+    Py_RETURN_FALSE;
+  PyBytes_AsStringAndSize(data, &base, &size);
+  if (size > INT32_MAX) /* uv_buf_init counts in unsigned int, uv_try_write in int */
+    Py_RETURN_FALSE;
+
+  buffer = uv_buf_init(base, (unsigned int)size);
+  sent = uv_try_write(&handle->uv.stream, &buffer, 1);
+  if (sent == size)
+    Py_RETURN_TRUE;
+  if (sent < 0) /* EAGAIN; or a failure that uv_write will meet again and report */
+    sent = 0;
+
+  rest = malloc(sizeof *rest);
+  if (rest == NULL)
+    return PyErr_NoMemory();
+  rest->data = data;
+  buffer = uv_buf_init(base + sent, (unsigned int)(size - sent));
+  if (uv_write(&rest->req, &handle->uv.stream, &buffer, 1, rest_written) != 0) {
+    free(rest); /* it was writable a moment ago: only memory can be lacking */
+    return PyErr_NoMemory();
+  }
+  Py_INCREF(data);
+  Py_RETURN_TRUE;
+}
+
+static PyMethodDef write_now_def = {"write_now", write_now, METH_O, NULL};
+
+static uvb_handle *handle_at(PyObject *address) { return PyLong_AsVoidPtr(address); }
+
+/* writer(address) -> write_now of the handle at that address. */
+static PyObject *writer(PyObject *module, PyObject *address) {
+  uvb_handle *handle = handle_at(address);
+  PyObject *capsule, *function;
+  (void)module;
+  if (handle == NULL)
+    return NULL;
+  capsule = PyCapsule_New(handle, NULL, NULL);
+  if (capsule == NULL)
+    return NULL;
+  function = PyCFunction_NewEx(&write_now_def, capsule, NULL);
+  Py_DECREF(capsule);
+  return function;
+}
+
+/* reader(address, object, callback): whom uvb_python_read calls. */
+static PyObject *reader(PyObject *module, PyObject *args) {
+  PyObject *address, *object, *callback;
+  uvb_handle *handle;
+  (void)module;
+  if (!PyArg_UnpackTuple(args, "reader", 3, 3, &address, &object, &callback))
+    return NULL;
+  handle = handle_at(address);
+  if (handle == NULL)
+    return NULL;
+  handle->object = object;
+  handle->on_read = callback;
+  Py_RETURN_NONE;
+}
+
+static PyMethodDef builtins[] = {
+    {"writer", writer, METH_O, NULL},
+    {"reader", reader, METH_VARARGS, NULL},
+};
+
+/* Called through cffi, which has let go of the GIL. */
+int uvb_install(void *dict) {
+  enum { COUNT = sizeof builtins / sizeof *builtins };
+  PyGILState_STATE state = PyGILState_Ensure();
+  int installed = 0;
+
+  failed = PyDict_GetItemString(dict, "failed");
+  Py_XINCREF(failed);
+  for (int i = 0; failed != NULL && i < COUNT; i++) {
+    PyObject *function = PyCFunction_NewEx(&builtins[i], NULL, NULL);
+    if (function == NULL || PyDict_SetItemString(dict, builtins[i].ml_name, function) != 0)
+      PyErr_Clear();
+    else
+      installed++;
+    Py_XDECREF(function);
+  }
+  PyGILState_Release(state);
+  return installed;
+}
+
+#endif

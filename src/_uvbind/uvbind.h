@@ -1,0 +1,64 @@
+/* What the C sources share; Python sees only what cdef/ declares. */
+#ifndef UVBIND_H
+#define UVBIND_H
+
+#include <Python.h> /* first: it sets feature macros; PyPy's defines PYPY_VERSION */
+
+#include <uv.h>
+
+#include "compat.h"
+
+#include "cdef/callbacks.h"
+#include "cdef/shim.h"
+
+enum { UVB_SLAB_SIZE = 256 * 1024 };
+
+struct uvb_loop {
+  uv_loop_t uv;
+  void *self;
+  unsigned long owner;
+  char *slab;           /* every read of the loop lands here first */
+  int internal_handles; /* ours, not yet closed */
+
+  uv_poll_t wakeup; /* a signal came for Python */
+  int wakeup_watched;
+
+  uv_poll_t exhausted; /* libuv ran out of descriptors, see exhaustion.c */
+  int exhausted_fd;
+
+  uv_prepare_t before_poll; /* python.c: lets go of the GIL */
+  int has_gil;
+  int gil_state;
+};
+
+struct uvb_handle {
+  void *self; /* the cffi handle of the Python object */
+  uvb_loop *loop;
+  char *into; /* read_start_into: the caller's buffer */
+  size_t into_size;
+  void *object; /* python.c: borrowed references to the Python object */
+  void *on_read; /* and to its read callback */
+  int oneshot; /* signals */
+  union uv_any_handle uv;
+};
+
+struct uvb_request {
+  void *self;
+  union uv_any_req uv;
+};
+
+/* python.c, the one place that knows CPython from PyPy. */
+int uvb_python_init(uvb_loop *loop);
+void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread);
+void uvb_python_leave(uvb_loop *loop);
+
+/* exhaustion.c */
+void uvb_exhaustion_init(uvb_loop *loop);
+void uvb_exhaustion_close(uvb_loop *loop);
+void uvb_exhaustion_rearm(uvb_loop *loop);
+int uvb_exhaustion_fork(uvb_loop *loop);
+
+/* loop.c: the close callback of our own handles. */
+void uvb_internal_closed(uv_handle_t *handle);
+
+#endif

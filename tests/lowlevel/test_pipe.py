@@ -1,0 +1,156 @@
+"""Pipes: taking descriptors over, and passing handles between processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+import uvbind
+
+
+def ignore(*arguments: object) -> None:
+    pass
+
+
+@pytest.fixture
+def ipc(loop):
+    """Two IPC pipes that are connected to each other."""
+    pair = []
+    for sock in socket.socketpair():
+        pair.append(uvbind.Pipe(loop, ipc=True))
+        pair[-1].open(sock)
+        assert sock.fileno() == -1
+    yield pair
+    for pipe in pair:
+        pipe.close()
+    loop.run()
+
+
+def test_a_pipe_carries_bytes(loop):
+    reader, writer = (uvbind.Pipe(loop), uvbind.Pipe(loop))
+    read_end, write_end = os.pipe()
+    reader.open(read_end)
+    writer.open(write_end)
+    assert (reader.is_readable(), reader.is_writable()) == (True, False)
+    assert (writer.is_readable(), writer.is_writable()) == (False, True)
+    received = []
+    reader.read_start(lambda pipe, data, error: received.append(data) if data else pipe.close())
+    writer.write(b"through a pipe")
+    writer.close()
+    loop.run()
+    assert received == [b"through a pipe"]
+
+
+@pytest.mark.parametrize("verb", ["write2", "write2 with callback", "try_write2"])
+def test_a_connection_is_passed_and_goes_on_elsewhere(loop, peers, ipc, verb):
+    sender, receiver = ipc
+    done, received = [], []
+
+    def on_read(pipe, data, error):
+        assert data == b"here" and pipe.pending_count() == 1
+        assert pipe.pending_type() is uvbind.TCP
+        connection = pipe.accept()
+        assert type(connection) is uvbind.TCP and pipe.pending_count() == 0
+        connection.write(b"from its new owner")
+        connection.close()
+        pipe.read_stop()
+
+    receiver.read_start(on_read)
+    if verb == "try_write2":
+        assert sender.try_write2(b"here", peers.server) == 4
+    elif verb == "write2":
+        sender.write2(b"here", peers.server)
+    else:
+        sender.write2(b"here", peers.server, lambda pipe, error: done.append(error))
+    peers.client.read_start(lambda tcp, data, error: (received.append(data), tcp.read_stop()))
+    loop.run()
+    assert received == [b"from its new owner"]
+    assert done == ([None] if "callback" in verb else [])
+
+
+def test_a_listening_socket_is_passed_to_a_child_process(loop):
+    child_source = """
+import socket, sys, uvbind
+loop = uvbind.Loop()
+pipe = uvbind.Pipe(loop, ipc=True)
+pipe.open(socket.socket(fileno=int(sys.argv[1])))
+def on_connection(server, error):
+    server.accept().close()
+    server.close()
+def on_read(pipe, data, error):
+    server = pipe.accept()
+    server.listen(on_connection)
+    pipe.write(b"listening")
+    pipe.close()
+pipe.read_start(on_read)
+loop.run()
+loop.close()
+"""
+    ours, theirs = socket.socketpair()
+    child = subprocess.Popen(
+        [sys.executable, "-c", child_source, str(theirs.fileno())], pass_fds=[theirs.fileno()]
+    )
+    theirs.close()
+    pipe, server = uvbind.Pipe(loop, ipc=True), uvbind.TCP(loop)
+    pipe.open(ours)
+    server.bind(("127.0.0.1", 0))
+    address = server.getsockname()
+    answers = []
+    pipe.read_start(lambda pipe, data, error: (answers.append(data), pipe.close()))
+    pipe.write2(b"x", server, lambda pipe, error: server.close())
+    loop.run()
+    assert answers == [b"listening"]
+    with socket.create_connection(address) as connection:
+        assert connection.recv(1) == b""
+    assert child.wait(30) == 0
+
+
+def test_what_cannot_be_passed_is_named(loop, peers, ipc):
+    sender, _ = ipc
+    other = uvbind.Loop()
+    elsewhere, unbound, timer = uvbind.TCP(other), uvbind.TCP(loop), uvbind.Timer(loop)
+    for verb in (sender.write2, sender.try_write2):
+        with pytest.raises(TypeError, match=r"send_handle: expected a uvbind\.Handle, not int"):
+            verb(b"x", 1)
+        with pytest.raises(ValueError, match="send_handle: the handle is of another loop"):
+            verb(b"x", elsewhere)
+        with pytest.raises(uvbind.UVError, match="fileno: bad file descriptor"):
+            verb(b"x", unbound)
+        with pytest.raises(uvbind.UVError, match="fileno: invalid argument"):
+            verb(b"x", timer)
+        with pytest.raises(ValueError, match="data: a handle travels with at least one byte"):
+            verb(b"", peers.server)
+    with pytest.raises(uvbind.UVError, match="invalid argument"):
+        peers.client.write2(b"x", peers.server)
+    with pytest.raises(uvbind.UVError, match="no handle has arrived"):
+        sender.accept()
+    for handle in (elsewhere, unbound, timer):
+        handle.close()
+    other.run()
+    other.close()
+
+
+def test_a_passed_handle_nobody_accepts_is_closed_with_the_pipe(loop, peers, ipc):
+    sender, receiver = ipc
+    reads = []
+    receiver.read_start(lambda pipe, data, error: reads.append(pipe.pending_count()))
+    sender.write2(b"x", peers.server)
+    while not reads:
+        loop.run(uvbind.RunMode.ONCE)
+    assert reads == [1]
+
+
+def test_open_takes_sockets_and_pipes_only(loop, tmp_path):
+    pipe = uvbind.Pipe(loop)
+    with open(tmp_path / "file", "w") as file, open(os.devnull) as null:
+        for bad in (file, null):
+            with pytest.raises(uvbind.UVError, match="is neither a socket nor a pipe"):
+                pipe.open(bad)
+    with pytest.raises(uvbind.UVError, match="bad file descriptor"):
+        pipe.open(10**6)
+    pipe.close()
+    loop.run()

@@ -1,0 +1,108 @@
+"""The structure and the packaging that ARCHITECTURE.md promises."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import uvbind
+import uvbind._uvbind
+
+PACKAGE = Path(uvbind.__file__).parent
+# Each module may import from layers above it.
+LAYERS = [
+    ["_uvbind"],
+    ["_errors", "_check", "_callbacks", "_version"],
+    ["_address"],
+    ["_loop"],
+    ["_handle", "_request"],
+    ["_timer", "_async", "_signal", "_poll", "_watchers", "_stream"],
+    ["_tcp"],
+    ["_pipe"],
+    ["__init__"],
+    ["_bench", "_cli"],
+    ["__main__"],
+]
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+
+
+def imports_at_import_time(path: Path) -> set[str]:
+    """The modules of uvbind that a module imports when it is imported."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return  # imports inside a function do not run now
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            return
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            if node.module == "uvbind":
+                names = [alias.name for alias in node.names]
+                found.update(name if name in LAYER else "__init__" for name in names)
+            elif node.module.startswith("uvbind."):
+                found.add(node.module.split(".")[1])
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                if parts[0] == "uvbind":
+                    found.add(parts[1] if len(parts) > 1 else "__init__")
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_imports_run_one_way(path):
+    for imported in imports_at_import_time(path):
+        assert LAYER[imported] < LAYER[path.stem], f"{path.stem} imports {imported}"
+
+
+def test_importing_uvbind_imports_no_asyncio():
+    program = "import sys, uvbind; sys.exit('asyncio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_cffi_is_the_only_dependency_at_run_time():
+    required = importlib.metadata.requires("uvbind") or []
+    assert [line.split(">")[0] for line in required if "extra" not in line] == ["cffi"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nm -D of an ELF file")
+def test_the_extension_exports_its_init_function_only():
+    listing = subprocess.run(
+        ["nm", "-D", "--defined-only", uvbind._uvbind.__file__],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = [line.split()[-1] for line in listing.stdout.splitlines()]
+    assert len(names) == 1 and names[0].lower().endswith("init__uvbind"), names
+
+
+def test_the_version_is_told_alike():
+    assert uvbind.__version__ == importlib.metadata.version("uvbind")
+    assert uvbind.version_string() == ".".join(
+        str(uvbind.version() >> shift & 0xFF) for shift in (16, 8, 0)
+    )
+
+
+def test_public_names_have_docstrings_and_say_what_they_wrap():
+    for name in uvbind.__all__:
+        thing = getattr(uvbind, name)
+        if not isinstance(thing, type) or thing.__module__.startswith("typing"):
+            continue
+        for attribute, value in vars(thing).items():
+            function = value.fget if isinstance(value, property) else value
+            function = getattr(function, "__func__", function)
+            if attribute.startswith("_") or not hasattr(function, "__code__"):
+                continue
+            assert function.__doc__, f"{name}.{attribute}"
+            if attribute not in ("loop", "fileno") and name != "UVError":
+                assert "raps" in function.__doc__, f"{name}.{attribute} wraps what?"

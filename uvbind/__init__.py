@@ -1,0 +1,47 @@
+"""libuv itself, in Python: its handles and verbs for networking.
+
+Names are libuv's without the prefix: uv_tcp_t is TCP, uv_read_start is Stream.read_start.
+"""
+
+from uvbind._address import Address
+from uvbind._async import Async
+from uvbind._errors import UVError, err_name, strerror, translate_sys_error
+from uvbind._handle import Handle
+from uvbind._loop import Loop, MetricsInfo, RunMode
+from uvbind._pipe import Pipe
+from uvbind._poll import Poll, PollEvent
+from uvbind._request import Request
+from uvbind._signal import Signal
+from uvbind._stream import Stream
+from uvbind._tcp import TCP
+from uvbind._timer import Timer
+from uvbind._version import __version__, features, version, version_string
+from uvbind._watchers import Check, Idle, Prepare
+
+__all__ = [
+    "TCP",
+    "Address",
+    "Async",
+    "Check",
+    "Handle",
+    "Idle",
+    "Loop",
+    "MetricsInfo",
+    "Pipe",
+    "Poll",
+    "PollEvent",
+    "Prepare",
+    "Request",
+    "RunMode",
+    "Signal",
+    "Stream",
+    "Timer",
+    "UVError",
+    "__version__",
+    "err_name",
+    "features",
+    "strerror",
+    "translate_sys_error",
+    "version",
+    "version_string",
+]

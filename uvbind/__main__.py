@@ -1,0 +1,3 @@
+from uvbind._cli import main
+
+raise SystemExit(main())

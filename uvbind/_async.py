@@ -1,0 +1,47 @@
+"""Waking a loop from another thread. Facts from libuv's manual, page "uv_async_t"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from uvbind import _check
+from uvbind._callbacks import crossing
+from uvbind._errors import check
+from uvbind._handle import Handle
+from uvbind._loop import Loop
+from uvbind._uvbind import ffi, lib
+
+_ASYNC_CB = ffi.addressof(lib, "uvb_async_cb")
+
+
+class Async(Handle):
+    """Calls `callback(async_)` in the loop's thread after send(). Wraps uv_async_t.
+
+    It is active, and keeps its loop running, until it is closed (or unref'd).
+    """
+
+    def __init__(self, loop: Loop, callback: Callable[[Async], object]) -> None:
+        _check.function("callback", callback)
+        self._callback = callback
+        super().__init__(loop, "uv_async_t *", lib.uv_async_init, _ASYNC_CB)
+
+    def send(self) -> None:
+        """Wake the loop; callable from any thread and from signal handlers.
+
+        Sends that come before the loop has looked are one. Raises UVError (EBADF) when the
+        handle is closed. Wraps uv_async_send.
+        """
+        uv = self._uv
+        if uv is None:
+            raise self._closed_error()
+        if self._loop._forked:
+            self._loop._raise_unless_usable()
+        # Should close() overtake us here, libuv ignores the send, and `self` keeps the memory.
+        check(lib.uv_async_send(uv), "uv_async_send")
+
+
+@crossing
+def uvb_on_async(pointer: Any) -> None:
+    async_ = ffi.from_handle(pointer)
+    async_._callback(async_)

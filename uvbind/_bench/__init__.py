@@ -1,0 +1,1 @@
+"""The benchmark behind ``uvbind bench``: servers, a load generator, measuring and reporting."""

@@ -1,0 +1,182 @@
+"""Handles: what every one of them has. Facts from libuv's manual, page "uv_handle_t".
+
+An open handle belongs to its loop, which keeps it, until the close callback has run. Nothing
+is closed by garbage collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from uvbind import _check
+from uvbind._callbacks import call, crossing
+from uvbind._errors import UVError, check, uv_error
+from uvbind._loop import Loop
+from uvbind._uvbind import ffi, lib
+
+Self = TypeVar("Self", bound="Handle")
+
+
+class Handle:
+    """The base of all handles. Wraps uv_handle_t."""
+
+    # Views of the same libuv struct, each the type that a group of libuv's functions takes.
+    # `_uv` is None from the moment of close() on, so nothing can reach a closing handle.
+    _uv: Any = None
+    _uv_handle: Any = None
+    _c: Any = None
+    _pin: Any = None
+
+    def __init__(self, loop: Loop, ctype: str, init: Callable[..., int], *arguments: Any) -> None:
+        _check.instance("loop", loop, Loop)
+        loop._use()
+        self._loop = loop
+        self._close_callbacks: list[Callable[..., object]] = []
+        self._pin = ffi.new_handle(self)
+        c = lib.uvb_handle_new(loop._c, self._pin)
+        if c == ffi.NULL:
+            raise MemoryError
+        address = lib.uvb_handle_uv(c)
+        uv = ffi.cast(ctype, address)
+        error = init(loop._uv, uv, *arguments)
+        if error < 0:
+            lib.uvb_handle_free(c)
+            raise uv_error(error, type(self).__name__)
+        self._c = c
+        self._uv = uv
+        self._uv_handle = ffi.cast("uv_handle_t *", address)
+        loop._handles.add(self)
+
+    @property
+    def loop(self) -> Loop:
+        """The loop that the handle belongs to."""
+        return self._loop
+
+    def close(self: Self, callback: Callable[[Self], object] | None = None) -> None:
+        """Close the handle; `callback(handle)` is called when that is done.
+
+        Legal everywhere, also in the handle's own callbacks; a second call does nothing but
+        add its callback. Pending requests are called back with ECANCELED first. Raises
+        ValueError for a callback when the handle has been closed already. Wraps uv_close.
+        """
+        _check.optional_function("callback", callback)
+        if self._pin is None:
+            if callback is not None:
+                raise ValueError(f"callback: this {type(self).__name__} has been closed already")
+            return
+        self._loop._use()
+        if self._uv is not None:
+            self._begin_close()
+            lib.uvb_handle_close(self._c)
+        if callback is not None:
+            self._close_callbacks.append(callback)
+
+    def is_active(self) -> bool:
+        """Tell whether the handle is doing something: a timer runs, a stream reads, writes,
+        connects or listens. Wraps uv_is_active."""
+        return self._uv is not None and bool(lib.uv_is_active(self._open_handle()))
+
+    def is_closing(self) -> bool:
+        """Tell whether the handle is closing or closed. Wraps uv_is_closing."""
+        return self._uv is None
+
+    def ref(self) -> None:
+        """Let the handle keep its loop running, which is how handles start. Wraps uv_ref."""
+        lib.uv_ref(self._open_handle())
+
+    def unref(self) -> None:
+        """Let the loop end although the handle is active. Wraps uv_unref."""
+        lib.uv_unref(self._open_handle())
+
+    def has_ref(self) -> bool:
+        """Tell whether the handle keeps its loop running. Wraps uv_has_ref."""
+        return bool(lib.uv_has_ref(self._open_handle()))
+
+    def fileno(self) -> int:
+        """Return the handle's file descriptor, which stays libuv's: do not close it.
+
+        Raises UVError: EINVAL for handles without one, EBADF when there is none yet. Wraps
+        uv_fileno.
+        """
+        fd = ffi.new("uv_os_fd_t *")
+        check(lib.uv_fileno(self._open_handle(), fd), "fileno")
+        return int(fd[0])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'closed' if self._uv is None else self._state()}>"
+
+    # -- for the other modules
+
+    def _state(self) -> str:
+        return "active" if lib.uv_is_active(self._uv_handle) else "idle"
+
+    def _open(self) -> Any:
+        """Return libuv's handle; raise when it is closed or not this thread's to use."""
+        uv = self._uv
+        if uv is None:
+            raise self._closed_error()
+        self._loop._use()
+        return uv
+
+    def _open_handle(self) -> Any:
+        self._open()
+        return self._uv_handle
+
+    def _closed_error(self) -> UVError:
+        return uv_error(lib.UV_EBADF, f"this {type(self).__name__} is closed")
+
+    def _begin_close(self) -> None:
+        """Nothing may reach libuv's handle from here on."""
+        self._uv = None
+
+    def _exhausted(self) -> None:
+        """The process ran out of descriptors: a matter for those that listen."""
+
+    def _end_close(self) -> None:
+        """The close callback: libuv has forgotten the handle, its loop does as well."""
+        self._loop._handles.discard(self)
+        callbacks, self._close_callbacks = self._close_callbacks, []
+        # Not freed at once: another thread may be inside Async.send this very moment.
+        self._c = ffi.gc(self._c, lib.uvb_handle_free)
+        self._pin = self._uv_handle = None
+        for callback in callbacks:
+            call(callback, self)
+
+
+class SocketBuffers(Handle):
+    """Handles over a socket: the sizes of its two buffers in the kernel."""
+
+    @property
+    def send_buffer_size(self) -> int:
+        """The size of the send buffer in bytes; Linux doubles what is set.
+
+        Raises UVError (EBADF) while there is no socket. Wraps uv_send_buffer_size.
+        """
+        return self._buffer_size(lib.uv_send_buffer_size, 0)
+
+    @send_buffer_size.setter
+    def send_buffer_size(self, size: int) -> None:
+        self._buffer_size(lib.uv_send_buffer_size, _check.integer("size", size, 1, 2**31 - 1))
+
+    @property
+    def recv_buffer_size(self) -> int:
+        """The size of the receive buffer in bytes; Linux doubles what is set.
+
+        Raises UVError (EBADF) while there is no socket. Wraps uv_recv_buffer_size.
+        """
+        return self._buffer_size(lib.uv_recv_buffer_size, 0)
+
+    @recv_buffer_size.setter
+    def recv_buffer_size(self, size: int) -> None:
+        self._buffer_size(lib.uv_recv_buffer_size, _check.integer("size", size, 1, 2**31 - 1))
+
+    def _buffer_size(self, function: Callable[..., int], size: int) -> int:
+        value = ffi.new("int *", size)
+        check(function(self._open_handle(), value), "buffer size")
+        return int(value[0])
+
+
+@crossing
+def uvb_on_close(pointer: Any) -> None:
+    ffi.from_handle(pointer)._end_close()

@@ -1,0 +1,399 @@
+"""Loops: running, time, configuration, metrics.
+
+Facts from libuv's manual, page "uv_loop_t". Times are whole milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import signal
+import socket
+import threading
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from uvbind import _check
+from uvbind._callbacks import call, crossing, running
+from uvbind._errors import check, uv_error
+from uvbind._uvbind import ffi, lib
+from uvbind._version import needs
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from uvbind._handle import Handle
+    from uvbind._request import Request
+
+
+class RunMode(enum.IntEnum):
+    """How long Loop.run runs. Wraps uv_run_mode."""
+
+    DEFAULT = lib.UV_RUN_DEFAULT
+    """Until nothing is left to wait for, or stop() is called."""
+    ONCE = lib.UV_RUN_ONCE
+    """One turn, which waits for an event."""
+    NOWAIT = lib.UV_RUN_NOWAIT
+    """One turn, without waiting."""
+
+
+class MetricsInfo(NamedTuple):
+    """Counts since the loop was made. Wraps uv_metrics_t."""
+
+    loop_count: int
+    """Turns of the loop."""
+    events: int
+    """Events that were processed."""
+    events_waiting: int
+    """Events that were there already when the loop looked."""
+
+
+_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
+
+
+class Loop:
+    """An event loop. Wraps uv_loop_t.
+
+    A loop is used by one thread at a time: the one that first used it, or the one that runs
+    it. When run() has returned, the next thread to use the loop takes it over. Only
+    Async.send may come from elsewhere at any time.
+
+    `with Loop() as loop:` closes the handles that are left, then the loop.
+
+    Raises UVError (EMFILE, ENOMEM) when the system has no room for another.
+    """
+
+    def __init__(self) -> None:
+        self._c: Any = None
+        self._uv: Any = None
+        self._owner = 0  # the thread's ident, as in C; 0 is nobody
+        self._forked = False
+        self._running = threading.Lock()
+        self._failures: deque[BaseException] = deque()
+        self._handles: set[Handle] = set()
+        self._requests: set[Request] = set()
+        self._wakeup: tuple[socket.socket, socket.socket] | None = None
+        self._wakeup_before: int | None = None  # not None while ours is the wakeup fd
+
+        self._pin = ffi.new_handle(self)
+        error = ffi.new("int *")
+        c = lib.uvb_loop_new(self._pin, error)
+        if c == ffi.NULL:
+            raise uv_error(error[0], "uv_loop_init")
+        self._c = c
+        self._uv = lib.uvb_loop_uv(c)
+        _loops.add(self)
+
+    # -- running
+
+    def run(self, mode: RunMode = RunMode.DEFAULT) -> bool:
+        """Run the loop and tell whether there is more to do.
+
+        `mode` is a RunMode. An exception that a callback raised stops the loop and is raised
+        here; several of one turn are raised one per call, in their order. Ctrl-C ends a
+        waiting loop at once. Raises RuntimeError when the loop runs already. Wraps uv_run.
+        """
+        mode = RunMode(mode)
+        if not self._running.acquire(blocking=False):
+            raise RuntimeError("run: the loop is running already")
+        try:
+            self._raise_unless_usable()
+            self._raise_failure()
+            self._set_owner(get_ident())
+            try:
+                self._watch_signals()
+                with self._entered():
+                    more = lib.uvb_loop_run(self._c, mode)
+            finally:
+                self._unwatch_signals()
+                self._set_owner(0)
+        finally:
+            self._running.release()
+        self._raise_failure()
+        return bool(more)
+
+    def stop(self) -> None:
+        """Make run() return after the current turn. Wraps uv_stop."""
+        self._use()
+        lib.uv_stop(self._uv)
+
+    def alive(self) -> bool:
+        """Tell whether there are active handles, requests or closing handles.
+
+        Wraps uv_loop_alive.
+        """
+        self._use()
+        return bool(lib.uv_loop_alive(self._uv))
+
+    def close(self) -> None:
+        """Close the loop; a second call does nothing.
+
+        Raises UVError (EBUSY) while handles are open or requests pending, RuntimeError while
+        it runs, and what run() has left to raise. Wraps uv_loop_close.
+        """
+        if self._c is None:
+            return
+        if self._running.locked():
+            raise RuntimeError("close: the loop is running; call stop() and return from run()")
+        self._use()
+        self._raise_failure()
+        if self._handles or self._pending():
+            raise uv_error(lib.UV_EBUSY, f"close: {self._left()} left")
+        with self._entered():
+            check(lib.uvb_loop_close(self._c), "uv_loop_close")
+        self._set_closed()
+        self._raise_failure()
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._forked:
+            return  # a child that leaves the block: the loop is its parent's
+        while self._c is not None and (self._handles or self._pending()):
+            for handle in list(self._handles):
+                handle.close()
+            self.run(RunMode.ONCE)
+        self.close()
+
+    def __del__(self) -> None:
+        # Only a warning: closing needs the loop to run. The C memory stays, for libuv's
+        # threads and signal handlers may still look at it.
+        if self._c is not None and not self._forked:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._c is None else f"with {self._left()}"
+        return f"<{type(self).__name__} {state}>"
+
+    # -- time
+
+    def now(self) -> int:
+        """Return the loop's clock in milliseconds, read once a turn. Wraps uv_now."""
+        self._use()
+        return int(lib.uv_now(self._uv))
+
+    def update_time(self) -> None:
+        """Read the clock anew, after a callback that took long. Wraps uv_update_time."""
+        self._use()
+        lib.uv_update_time(self._uv)
+
+    @staticmethod
+    def hrtime() -> int:
+        """Return a monotonic clock in nanoseconds. Wraps uv_hrtime."""
+        return int(lib.uv_hrtime())
+
+    # -- looking inside
+
+    def walk(self, callback: Callable[[Handle], object]) -> None:
+        """Call `callback(handle)` for every handle, closing ones included. Wraps uv_walk.
+
+        The first exception that the callback raises ends the walk and is raised here.
+        """
+        _check.function("callback", callback)
+        self._use()
+        found: list[Handle] = []
+        pin = ffi.new_handle(found)
+        with self._entered():
+            lib.uvb_loop_walk(self._c, pin)
+        self._raise_failure()
+        for handle in found:
+            callback(handle)
+
+    def backend_fd(self) -> int:
+        """Return the descriptor that the loop polls with (epoll, kqueue), for embedding it
+        in another loop. Wraps uv_backend_fd."""
+        self._use()
+        return int(lib.uv_backend_fd(self._uv))
+
+    def backend_timeout(self) -> int:
+        """Return how many milliseconds the next poll would wait, -1 for ever.
+
+        Wraps uv_backend_timeout.
+        """
+        self._use()
+        return int(lib.uv_backend_timeout(self._uv))
+
+    def configure(
+        self,
+        *,
+        block_signal: int | None = None,
+        metrics_idle_time: bool = False,
+        use_io_uring_sqpoll: bool = False,
+    ) -> None:
+        """Set options, each of which is off until then; call it before the first run().
+
+        `block_signal`: a signal not to be woken by, SIGPROF only. `metrics_idle_time`:
+        measure what metrics_idle_time() tells. `use_io_uring_sqpoll`: needs libuv 1.49.
+        Raises UVError (EINVAL, ENOSYS) for what the platform lacks. Wraps uv_loop_configure.
+        """
+        self._use()
+        if use_io_uring_sqpoll:
+            needs(1, 49, "configure(use_io_uring_sqpoll=True)")
+            self._configure(lib.UV_LOOP_USE_IO_URING_SQPOLL, 0, "use_io_uring_sqpoll")
+        if metrics_idle_time:
+            self._configure(lib.UV_METRICS_IDLE_TIME, 0, "metrics_idle_time")
+        if block_signal is not None:
+            signum = _check.integer("block_signal", block_signal, 1, 2**31 - 1)
+            self._configure(lib.UV_LOOP_BLOCK_SIGNAL, signum, "block_signal")
+
+    def _configure(self, option: int, argument: int, what: str) -> None:
+        check(lib.uvb_loop_configure(self._c, option, argument), f"configure: {what}")
+
+    def metrics_idle_time(self) -> int:
+        """Return how many nanoseconds the loop waited for events; 0 unless
+        configure(metrics_idle_time=True) was called. Wraps uv_metrics_idle_time."""
+        self._use()
+        return int(lib.uv_metrics_idle_time(self._uv))
+
+    def metrics_info(self) -> MetricsInfo:
+        """Return the loop's counts; needs libuv 1.45. Wraps uv_metrics_info."""
+        needs(1, 45, "metrics_info")
+        self._use()
+        metrics = ffi.new("uv_metrics_t *")
+        check(lib.uv_metrics_info(self._uv, metrics), "uv_metrics_info")
+        return MetricsInfo(metrics.loop_count, metrics.events, metrics.events_waiting)
+
+    # -- fork
+
+    def fork(self) -> None:
+        """Make the loop usable in a child process made with os.fork(). Wraps uv_loop_fork.
+
+        Until then everything but this raises RuntimeError in the child. Raises RuntimeError
+        when there was no fork, or inside a callback.
+        """
+        if self._c is None:
+            raise RuntimeError("the loop is closed")
+        if not self._forked:
+            raise RuntimeError("fork: there was no os.fork() since the loop was made")
+        if self in running():
+            raise RuntimeError("fork: return from run() first; this is inside a callback")
+        # Parent and child share our own pipes: the child puts new ones in their places.
+        if self._wakeup is not None:
+            for ours, fresh in zip(self._wakeup, socket.socketpair()):
+                fresh.setblocking(False)
+                os.dup2(fresh.fileno(), ours.fileno(), inheritable=False)
+                fresh.close()
+        check(lib.uvb_loop_fork(self._c), "uv_loop_fork")
+        self._running = threading.Lock()  # a thread that we do not have may have held it
+        self._forked = False
+
+    # -- for the other modules
+
+    def _use(self) -> None:
+        """Raise unless this thread may use the loop; every verb of every handle asks."""
+        if self._owner != get_ident():
+            self._raise_unless_usable()
+            if self._owner != 0:
+                raise RuntimeError(
+                    "the loop is in use by another thread; reach it with Async.send from here"
+                )
+            self._set_owner(get_ident())
+
+    def _raise_unless_usable(self) -> None:
+        if self._c is None:
+            raise RuntimeError("the loop is closed")
+        if self._forked:
+            raise RuntimeError("the loop is the parent process's; call its fork() first")
+
+    def _set_owner(self, ident: int) -> None:
+        self._owner = ident
+        lib.uvb_loop_set_owner(self._c, ident)
+
+    def _pending(self) -> int:
+        return int(lib.uvb_loop_active_requests(self._c))
+
+    def _left(self) -> str:
+        kinds = ", ".join(sorted(type(handle).__name__ for handle in self._handles)) or "none"
+        return f"handles: {kinds:.200}; pending requests: {self._pending()}"
+
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[None]:
+        """What C calls back in the meantime reports its exceptions to this loop."""
+        running().append(self)
+        try:
+            yield
+        finally:
+            running().pop()
+
+    def _failed(self, exception: BaseException) -> None:
+        self._failures.append(exception)
+        lib.uv_stop(self._uv)
+
+    def _raise_failure(self) -> None:
+        if self._failures:
+            raise self._failures.popleft()
+
+    def _set_closed(self) -> None:
+        self._c = self._uv = None
+        self._owner = 0
+        if self._wakeup is not None:
+            for end in self._wakeup:
+                end.close()
+
+    # -- signals: a wakeup fd makes Python's handlers run while libuv waits
+
+    def _watch_signals(self) -> None:
+        if get_ident() != threading.main_thread().ident:
+            return  # signals are the main thread's
+        if self._wakeup is None:
+            ends = socket.socketpair()
+            for end in ends:
+                end.setblocking(False)
+            check(lib.uvb_loop_watch_wakeup(self._c, ends[0].fileno()), "run")
+            self._wakeup = ends
+        self._wakeup_before = signal.set_wakeup_fd(
+            self._wakeup[1].fileno(), warn_on_full_buffer=False
+        )
+
+    def _unwatch_signals(self) -> None:
+        before, self._wakeup_before = self._wakeup_before, None
+        if before is not None:
+            signal.set_wakeup_fd(before)
+
+    def _woken(self) -> None:
+        # Entering Python was enough to run the signal's handler. Whoever had the wakeup fd
+        # before, an asyncio loop for one, is told as well.
+        assert self._wakeup is not None
+        signals = self._wakeup[0].recv(4096)
+        if self._wakeup_before not in (None, -1):
+            with contextlib.suppress(OSError):  # as full, or as closed, as it would be without us
+                os.write(self._wakeup_before, signals)
+
+
+def _after_fork_in_child() -> None:
+    for loop in list(_loops):
+        loop._forked = loop._c is not None
+        if loop._c is not None:
+            loop._set_owner(0)
+            lib.uv_stop(loop._uv)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+@crossing
+def uvb_on_wakeup(pointer: Any) -> None:
+    ffi.from_handle(pointer)._woken()
+
+
+@crossing
+def uvb_on_exhausted(pointer: Any) -> None:
+    for handle in list(ffi.from_handle(pointer)._handles):
+        call(handle._exhausted)
+
+
+@crossing
+def uvb_on_walk(pointer: Any, found: Any) -> None:
+    ffi.from_handle(found).append(ffi.from_handle(pointer))

@@ -1,0 +1,85 @@
+"""Watching file descriptors of others. Facts from libuv's manual, page "uv_poll_t"."""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Callable
+from typing import Any
+
+from uvbind import _check
+from uvbind._callbacks import crossing
+from uvbind._errors import UVError, check, translate_sys_error, uv_error
+from uvbind._handle import Handle
+from uvbind._loop import Loop
+from uvbind._uvbind import ffi, lib
+
+
+class PollEvent(enum.IntFlag):
+    """What a Poll waits for. Wraps uv_poll_event."""
+
+    READABLE = lib.UV_READABLE
+    WRITABLE = lib.UV_WRITABLE
+    DISCONNECT = lib.UV_DISCONNECT
+    """The peer has shut down its side."""
+    PRIORITIZED = lib.UV_PRIORITIZED
+    """Out-of-band data, and what sysfs and procfs files have to tell."""
+
+
+_ALL = int(PollEvent.READABLE | PollEvent.WRITABLE | PollEvent.DISCONNECT | PollEvent.PRIORITIZED)
+_POLL_CB = ffi.addressof(lib, "uvb_poll_cb")
+
+
+class Poll(Handle):
+    """Watches a file descriptor that somebody else reads and writes. Wraps uv_poll_t.
+
+    `fd` is a descriptor or an object with fileno(); it becomes non-blocking and stays its
+    owner's, who may close it at any time. Raises UVError: EPERM for regular files. Wraps
+    uv_poll_init.
+    """
+
+    def __init__(self, loop: Loop, fd: Any) -> None:
+        self._fd = _check.descriptor("fd", fd)
+        # libuv aborts the process when it finds a descriptor closed that it should watch, and
+        # takes another file's for it when the number is in use again: give it one of its own.
+        try:
+            self._duplicate = os.dup(self._fd)
+        except OSError as error:
+            code = translate_sys_error(error.errno or 0)
+            raise uv_error(code, f"fd: cannot watch {self._fd}") from None
+        try:
+            super().__init__(loop, "uv_poll_t *", lib.uv_poll_init, self._duplicate)
+        except BaseException:
+            os.close(self._duplicate)
+            raise
+        self._callback: Callable[[Poll, int, UVError | None], object] | None = None
+
+    def fileno(self) -> int:
+        """Return the descriptor that is watched."""
+        self._open()
+        return self._fd
+
+    def start(self, events: int, callback: Callable[[Poll, int, UVError | None], object]) -> None:
+        """Call `callback(poll, events, error)` as long as one of `events` is there.
+
+        `events`: PollEvent flags, replacing those of an earlier start. Wraps uv_poll_start.
+        """
+        _check.function("callback", callback)
+        wanted = _check.integer("events", events, 1, _ALL)
+        check(lib.uv_poll_start(self._open(), wanted, _POLL_CB), "uv_poll_start")
+        self._callback = callback
+
+    def stop(self) -> None:
+        """Stop watching. Wraps uv_poll_stop."""
+        check(lib.uv_poll_stop(self._open()), "uv_poll_stop")
+
+    def _end_close(self) -> None:
+        os.close(self._duplicate)
+        super()._end_close()
+
+
+@crossing
+def uvb_on_poll(pointer: Any, status: int, events: int) -> None:
+    poll = ffi.from_handle(pointer)
+    error = None if status == 0 else uv_error(status, "poll")
+    poll._callback(poll, events, error)
