@@ -12,8 +12,14 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+# `python -m pytest` puts the checkout first, where no extension is built: the tests are for the
+# installed package.
+if Path(sys.path[0] or ".").resolve() == Path(__file__).resolve().parents[1]:
+    del sys.path[0]
 
 import uvbind
 from uvbind._loop import _loops
@@ -61,6 +67,12 @@ def leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert set(threading.enumerate()) <= threads, "threads that go on"
     new = {fd: what for fd, what in _descriptors().items() if descriptors.get(fd) != what}
     assert new == {}, "descriptors that were not closed"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Processes that a test starts do not find the checkout either."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

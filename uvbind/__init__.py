@@ -3,6 +3,16 @@
 Names are libuv's without the prefix: uv_tcp_t is TCP, uv_read_start is Stream.read_start.
 """
 
+try:
+    import uvbind._uvbind
+except ModuleNotFoundError as error:
+    if error.name != "uvbind._uvbind":
+        raise
+    raise ImportError(
+        f"{__file__} is the source of uvbind without its compiled extension: run Python from "
+        "another folder to get the installed package, or install this one with pip install -e ."
+    ) from None
+
 from uvbind._address import Address
 from uvbind._async import Async
 from uvbind._errors import UVError, err_name, strerror, translate_sys_error

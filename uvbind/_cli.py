@@ -47,7 +47,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     from uvbind._bench import contenders, measure, report
 
     begin = time.monotonic()
-    names = arguments.only.split(",") if arguments.only else list(contenders.NAMES)
+    names = list(dict.fromkeys(arguments.only.split(",") if arguments.only else contenders.NAMES))
     unknown = [name for name in names if name not in contenders.NAMES]
     if unknown:
         print(f"uvbind bench: no such contender: {', '.join(unknown)}", file=sys.stderr)

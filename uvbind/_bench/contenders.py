@@ -9,8 +9,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
+
+import uvbind
 
 NAMES = ("uvbind", "asyncio", "selectors", "uvloop", "rloop")
 REFERENCE = "asyncio"
@@ -40,6 +43,8 @@ class Child:
             stdout=subprocess.PIPE,
             encoding="utf-8",
             start_new_session=True,
+            # -m looks here first: let it find the uvbind that we are, not a checkout around us.
+            cwd=Path(uvbind.__file__).parents[1],
         )
 
     def ask(self, message: Any, timeout: float) -> Any:

@@ -166,5 +166,6 @@ def _ratio(
 ) -> float | None:
     if reference is None:
         return None
-    pairs = zip(rounds, reference)
-    return float(statistics.median(getattr(a, field) / getattr(b, field) for a, b in pairs))
+    pairs = [(getattr(a, field), getattr(b, field)) for a, b in zip(rounds, reference)]
+    ratios = [ours / theirs for ours, theirs in pairs if theirs]  # a coarse CPU clock can say 0
+    return float(statistics.median(ratios)) if ratios else None
