@@ -4,7 +4,7 @@ Names are libuv's without the prefix: uv_tcp_t is TCP, uv_read_start is Stream.r
 """
 
 try:
-    import uvbind._uvbind
+    import uvbind._uvbind  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "uvbind._uvbind":
         raise

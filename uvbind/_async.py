@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ class Async(Handle):
     def __init__(self, loop: Loop, callback: Callable[[Async], object]) -> None:
         _check.function("callback", callback)
         self._callback = callback
+        self._lock = threading.RLock()  # reentrant, for a signal handler that sends
         super().__init__(loop, "uv_async_t *", lib.uv_async_init, _ASYNC_CB)
 
     def send(self) -> None:
@@ -32,13 +34,18 @@ class Async(Handle):
         Sends that come before the loop has looked are one. Raises UVError (EBADF) when the
         handle is closed. Wraps uv_async_send.
         """
-        uv = self._uv
-        if uv is None:
-            raise self._closed_error()
-        if self._loop._forked:
-            self._loop._raise_unless_usable()
-        # Should close() overtake us here, libuv ignores the send, and `self` keeps the memory.
-        check(lib.uv_async_send(uv), "uv_async_send")
+        with self._lock:
+            if self._uv is None:
+                raise self._closed_error()
+            if self._loop._forked:
+                self._loop._raise_unless_usable()
+            check(lib.uv_async_send(self._uv), "uv_async_send")
+
+    def _begin_close(self) -> None:
+        # A send in another thread must be over by now: libuv before 1.46 would write to whatever
+        # descriptor has the number of the closed loop's by then.
+        with self._lock:
+            super()._begin_close()
 
 
 @crossing

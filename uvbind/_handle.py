@@ -137,9 +137,8 @@ class Handle:
         """The close callback: libuv has forgotten the handle, its loop does as well."""
         self._loop._handles.discard(self)
         callbacks, self._close_callbacks = self._close_callbacks, []
-        # Not freed at once: another thread may be inside Async.send this very moment.
-        self._c = ffi.gc(self._c, lib.uvb_handle_free)
-        self._pin = self._uv_handle = None
+        lib.uvb_handle_free(self._c)
+        self._c = self._pin = self._uv_handle = None
         for callback in callbacks:
             call(callback, self)
 

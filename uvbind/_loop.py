@@ -78,7 +78,7 @@ class Loop:
         self._handles: set[Handle] = set()
         self._requests: set[Request] = set()
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
-        self._wakeup_before: int | None = None  # not None while ours is the wakeup fd
+        self._wakeup_before: int | None = None  # the one that run() put ours in the place of
 
         self._pin = ffi.new_handle(self)
         error = ffi.new("int *")
@@ -99,11 +99,17 @@ class Loop:
         waiting loop at once. Raises RuntimeError when the loop runs already. Wraps uv_run.
         """
         mode = RunMode(mode)
+        self._raise_unless_usable()
+        self._raise_failure()
+        more = self._run(mode)
+        self._raise_failure()
+        return more
+
+    def _run(self, mode: RunMode) -> bool:
         if not self._running.acquire(blocking=False):
             raise RuntimeError("run: the loop is running already")
         try:
             self._raise_unless_usable()
-            self._raise_failure()
             self._set_owner(get_ident())
             try:
                 self._watch_signals()
@@ -114,7 +120,6 @@ class Loop:
                 self._set_owner(0)
         finally:
             self._running.release()
-        self._raise_failure()
         return bool(more)
 
     def stop(self) -> None:
@@ -160,11 +165,15 @@ class Loop:
     ) -> None:
         if self._forked:
             return  # a child that leaves the block: the loop is its parent's
-        while self._c is not None and (self._handles or self._pending()):
+        if self._c is None:
+            return
+        while self._handles or self._pending():
             for handle in list(self._handles):
                 handle.close()
-            self.run(RunMode.ONCE)
+            self._run(RunMode.ONCE)
+        failures, self._failures = self._failures, deque()
         self.close()
+        _raise_all(failures)
 
     def __del__(self) -> None:
         # Only a warning: closing needs the loop to run. The C memory stays, for libuv's
@@ -258,8 +267,8 @@ class Loop:
 
     def metrics_info(self) -> MetricsInfo:
         """Return the loop's counts; needs libuv 1.45. Wraps uv_metrics_info."""
-        needs(1, 45, "metrics_info")
         self._use()
+        needs(1, 45, "metrics_info")
         metrics = ffi.new("uv_metrics_t *")
         check(lib.uv_metrics_info(self._uv, metrics), "uv_metrics_info")
         return MetricsInfo(metrics.loop_count, metrics.events, metrics.events_waiting)
@@ -352,23 +361,23 @@ class Loop:
                 end.setblocking(False)
             check(lib.uvb_loop_watch_wakeup(self._c, ends[0].fileno()), "run")
             self._wakeup = ends
-        self._wakeup_before = signal.set_wakeup_fd(
-            self._wakeup[1].fileno(), warn_on_full_buffer=False
-        )
+        ours = self._wakeup[1].fileno()
+        self._wakeup_before = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
+        lib.uvb_loop_forward_wakeup(self._c, self._wakeup_before)
 
     def _unwatch_signals(self) -> None:
         before, self._wakeup_before = self._wakeup_before, None
         if before is not None:
             signal.set_wakeup_fd(before)
 
-    def _woken(self) -> None:
-        # Entering Python was enough to run the signal's handler. Whoever had the wakeup fd
-        # before, an asyncio loop for one, is told as well.
-        assert self._wakeup is not None
-        signals = self._wakeup[0].recv(4096)
-        if self._wakeup_before not in (None, -1):
-            with contextlib.suppress(OSError):  # as full, or as closed, as it would be without us
-                os.write(self._wakeup_before, signals)
+
+def _raise_all(failures: deque[BaseException]) -> None:
+    """Raise the failures, if any: the last, with the others as its context."""
+    if failures:
+        try:
+            raise failures.popleft()
+        finally:
+            _raise_all(failures)
 
 
 def _after_fork_in_child() -> None:
@@ -376,7 +385,8 @@ def _after_fork_in_child() -> None:
         loop._forked = loop._c is not None
         if loop._c is not None:
             loop._set_owner(0)
-            lib.uv_stop(loop._uv)
+            if loop in running():  # forked in a callback: out of here
+                lib.uv_stop(loop._uv)
 
 
 if hasattr(os, "register_at_fork"):
@@ -384,8 +394,8 @@ if hasattr(os, "register_at_fork"):
 
 
 @crossing
-def uvb_on_wakeup(pointer: Any) -> None:
-    ffi.from_handle(pointer)._woken()
+def uvb_on_wakeup() -> None:
+    """Nothing to do: Python runs its signal handlers when it is entered."""
 
 
 @crossing

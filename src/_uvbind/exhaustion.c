@@ -36,11 +36,12 @@ static void closed(uv_handle_t *handle) {
 static void closed_for_rearming(uv_handle_t *handle) {
   uvb_loop *loop = handle->loop->data;
   closed(handle);
-  uvb_exhaustion_rearm(loop);
+  if (!loop->closing)
+    uvb_exhaustion_rearm(loop);
 }
 
 void uvb_exhaustion_close(uvb_loop *loop) {
-  if (loop->exhausted_fd != -1) {
+  if (loop->exhausted_fd != -1 && !uv_is_closing((uv_handle_t *)&loop->exhausted)) {
     loop->internal_handles++;
     uv_close((uv_handle_t *)&loop->exhausted, closed);
   }

@@ -65,6 +65,7 @@ static void close_internal(uvb_loop *loop, uv_handle_t *handle) {
 int uvb_loop_close(uvb_loop *loop) {
   int err;
 
+  loop->closing = 1;
   uvb_exhaustion_close(loop);
   close_internal(loop, (uv_handle_t *)&loop->wakeup);
   close_internal(loop, (uv_handle_t *)&loop->before_poll);
@@ -98,18 +99,32 @@ int uvb_loop_configure(uvb_loop *loop, int option, int argument) {
   return uv_loop_configure(&loop->uv, (uv_loop_option)option, argument);
 }
 
-/* Python writes to its end of `fd`'s pair when a signal comes: that ends a blocked poll. The
- * watcher does not keep the loop alive. */
+/* Python writes the number of a signal that comes to its end of `fd`'s pair, and that ends a
+ * blocked poll. Whoever had the wakeup fd before, an asyncio loop for one, is told as well; when
+ * its buffer is full, it is as it would be without us. */
 static void wakeup_cb(uv_poll_t *poll, int status, int events) {
+  uvb_loop *loop = poll->loop->data;
+  char signals[64];
+  int count = (int)recv(loop->wakeup_fd, signals, sizeof signals, 0);
   (void)status;
   (void)events;
-  uvb_on_wakeup(((uvb_loop *)poll->loop->data)->self);
+  if (count > 0 && loop->wakeup_forward != -1) {
+#ifdef _WIN32
+    count = send(loop->wakeup_forward, signals, count, 0);
+#else
+    count = (int)write(loop->wakeup_forward, signals, (size_t)count);
+#endif
+  }
+  uvb_on_wakeup();
 }
+
+void uvb_loop_forward_wakeup(uvb_loop *loop, int fd) { loop->wakeup_forward = fd; }
 
 int uvb_loop_watch_wakeup(uvb_loop *loop, int fd) {
   int err = uv_poll_init_socket(&loop->uv, &loop->wakeup, fd);
   if (err != 0)
     return err;
+  loop->wakeup_fd = fd;
   uv_unref((uv_handle_t *)&loop->wakeup);
   return uv_poll_start(&loop->wakeup, UV_READABLE, wakeup_cb);
 }

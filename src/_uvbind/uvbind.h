@@ -18,10 +18,12 @@ struct uvb_loop {
   void *self;
   unsigned long owner;
   char *slab;           /* every read of the loop lands here first */
-  int internal_handles; /* ours, not yet closed */
+  int internal_handles; /* ours that are closing */
+  int closing;
 
   uv_poll_t wakeup; /* a signal came for Python */
-  int wakeup_watched;
+  int wakeup_fd;
+  int wakeup_forward; /* whose place it took while the loop runs, -1 for nobody's */
 
   uv_poll_t exhausted; /* libuv ran out of descriptors, see exhaustion.c */
   int exhausted_fd;

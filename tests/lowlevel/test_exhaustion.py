@@ -115,3 +115,24 @@ def test_making_things_without_descriptors_raises_and_leaks_nothing(all_descript
     give_back()
     if loop is not None:
         loop.__exit__(None, None, None)
+
+
+def test_the_loop_closes_right_after_it_was_told(all_descriptors_taken):
+    take, give_back = all_descriptors_taken
+    loop = uvbind.Loop()
+
+    def on_connection(server, error):
+        give_back()
+        server.close()
+        loop.stop()
+
+    server = uvbind.TCP(loop)
+    server.bind(("127.0.0.1", 0))
+    server.listen(on_connection)
+    loop.run(uvbind.RunMode.NOWAIT)
+    with socket.socket() as client:
+        take()
+        client.setblocking(False)
+        client.connect_ex(server.getsockname())
+        loop.run()
+    loop.close()

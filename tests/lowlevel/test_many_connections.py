@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import psutil
+from pathlib import Path
+
 import pytest
 
 from uvbind._bench.contenders import Server
@@ -25,17 +26,25 @@ def enough_descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def resident_bytes(pid: int) -> int:
+    (line,) = (
+        line
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("VmRSS")
+    )
+    return int(line.split()[1]) * 1024
+
+
 def test_a_thousand_connections_echo_a_gibibyte(enough_descriptors):
     with Server("uvbind") as server, Load() as load:
         server.ready()
-        process = psutil.Process(server.process.pid)
         load.connect("uvbind", server.port, CONNECTIONS, SIZE, timeout=60.0)
         echoed, resident = 0, []
         for _ in range(8):
             result = load.run(seconds=60.0, messages=MESSAGES // 8)  # raises for a wrong byte
             assert result["connection_errors"] == 0
             echoed += int(result["bytes"])
-            resident.append(process.memory_info().rss)
+            resident.append(resident_bytes(server.process.pid))
         load.disconnect()
     assert echoed == 2**30
     # The first round warms up (PyPy compiles, malloc grows); after it nothing accumulates.

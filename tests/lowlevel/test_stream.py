@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import hashlib
 import socket
+import sys
 
 import pytest
 
@@ -143,12 +144,10 @@ def test_the_buffer_of_read_start_into_can_be_changed_between_reads(loop, peers)
 def test_the_buffer_of_read_start_into_is_free_after_read_stop(loop, peers):
     buffer = bytearray(10)
     peers.server.read_start_into(buffer, ignore)
-    with pytest.raises(BufferError):
-        buffer.append(1)
+    if sys.implementation.name == "cpython":  # PyPy lets it grow, and moves nothing we hold
+        with pytest.raises(BufferError):
+            buffer.append(1)
     peers.server.read_stop()
-    import gc
-
-    gc.collect()
     buffer.append(1)
 
 

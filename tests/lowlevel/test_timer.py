@@ -198,14 +198,13 @@ def test_a_change_of_repeat_counts_from_the_next_expiry_on(loop: Loop, timer: Ti
 
     def on_timer(timer: Timer) -> None:
         due.append(timer.due_in)
+        timer.repeat = 4
         if len(due) == 3:
             timer.stop()
 
     timer.start(on_timer, 1, 2)
     timer.repeat = 3
     assert timer.due_in == 1
-    loop.run(RunMode.ONCE)
-    timer.repeat = 4
     loop.run()
     assert due == [3, 4, 4]
 

@@ -61,12 +61,6 @@ def echo(connection: socket.socket) -> None:
         connection.sendall(data)
 
 
-def unused_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 @pytest.fixture
 def load() -> Iterator[Load]:
     with Load() as process:
@@ -199,14 +193,15 @@ def test_server_that_trickles(load: Load) -> None:
         done.set()
 
 
-def test_no_listener(load: Load) -> None:
-    with pytest.raises(BenchError, match=r"^nobody: ECONNREFUSED: "):
-        load.connect("nobody", unused_port(), connections=3, size=1000)
-
-
-def test_address_that_is_none(load: Load) -> None:
-    with pytest.raises(BenchError, match=r"^nowhere: EINVAL: "):
-        load.connect("nowhere", 1, connections=1, size=1, host="not.numeric")
+@pytest.mark.parametrize(
+    ("host", "error"), [("127.0.0.1", "ECONNREFUSED"), ("not.numeric", "EINVAL")]
+)
+def test_no_listener(load: Load, host: str, error: str) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    with pytest.raises(BenchError, match=f"^nobody: {error}: "):
+        load.connect("nobody", port, connections=3, size=1000, host=host)
 
 
 def test_child_that_dies_is_named() -> None:

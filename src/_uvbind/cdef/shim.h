@@ -18,12 +18,12 @@ void uvb_loop_set_owner(uvb_loop *loop, unsigned long owner);
 unsigned int uvb_loop_active_requests(const uvb_loop *loop);
 int uvb_loop_configure(uvb_loop *loop, int option, int argument);
 int uvb_loop_watch_wakeup(uvb_loop *loop, int fd);
+void uvb_loop_forward_wakeup(uvb_loop *loop, int fd);
 int uvb_loop_watch_exhaustion(uvb_loop *loop);
 int uvb_loop_fork(uvb_loop *loop);
 void uvb_loop_walk(uvb_loop *loop, void *found);
 
-/* Handles. Python gives the memory back once the close callback has run and nothing refers
- * to the handle any more: Async.send may be under way in another thread until then. */
+/* Handles. Python gives the memory back in the close callback. */
 uvb_handle *uvb_handle_new(uvb_loop *loop, void *self);
 void uvb_handle_free(uvb_handle *handle);
 void *uvb_handle_uv(uvb_handle *handle);
