@@ -34,12 +34,15 @@ class Async(Handle):
         Sends that come before the loop has looked are one. Raises UVError (EBADF) when the
         handle is closed. Wraps uv_async_send.
         """
+        if self._loop._forked:
+            self._loop._raise_unless_usable()
         with self._lock:
             if self._uv is None:
                 raise self._closed_error()
-            if self._loop._forked:
-                self._loop._raise_unless_usable()
             check(lib.uv_async_send(self._uv), "uv_async_send")
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()  # a thread that we do not have may have held it
 
     def _begin_close(self) -> None:
         # A send in another thread must be over by now: libuv before 1.46 would write to whatever

@@ -130,6 +130,9 @@ class Handle:
         """Nothing may reach libuv's handle from here on."""
         self._uv = None
 
+    def _after_fork(self) -> None:
+        """This is a child process, and Loop.fork() was called."""
+
     def _exhausted(self) -> None:
         """The process ran out of descriptors: a matter for those that listen."""
 

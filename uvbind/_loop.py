@@ -10,6 +10,7 @@ import enum
 import os
 import signal
 import socket
+import sys
 import threading
 import warnings
 import weakref
@@ -295,6 +296,8 @@ class Loop:
                 fresh.close()
         check(lib.uvb_loop_fork(self._c), "uv_loop_fork")
         self._running = threading.Lock()  # a thread that we do not have may have held it
+        for handle in self._handles:
+            handle._after_fork()
         self._forked = False
 
     # -- for the other modules
@@ -395,7 +398,12 @@ if hasattr(os, "register_at_fork"):
 
 @crossing
 def uvb_on_wakeup() -> None:
-    """Nothing to do: Python runs its signal handlers when it is entered."""
+    """Run Python's signal handlers: this, a change of nothing, looks for signals at its end.
+
+    Being entered is enough for CPython, but PyPy may have noted the signal in another thread.
+    """
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @crossing

@@ -24,6 +24,19 @@ void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
   uvb_on_read(handle->self, data, nread);
 }
 
+void *uvb_python_keep(void *object, const char *data, size_t size) {
+  void *copy = malloc(size);
+  (void)object;
+  if (copy != NULL)
+    memcpy(copy, data, size);
+  return copy;
+}
+
+void uvb_python_let_go(uvb_loop *loop, void *copy) {
+  (void)loop;
+  free(copy);
+}
+
 int uvb_install(void *dict) {
   (void)dict;
   return 0;
@@ -93,61 +106,38 @@ void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
   Py_DECREF(object);
 }
 
-/* What a write could not send at once, until libuv has. */
-typedef struct {
-  uv_write_t req;
-  PyObject *data;
-} rest_of_write;
-
-static void rest_written(uv_write_t *req, int status) {
-  rest_of_write *rest = (rest_of_write *)req;
-  uvb_handle *handle = req->handle->data;
-
-  enter(handle->loop);
-  Py_DECREF(rest->data);
-  free(rest);
-  if (status < 0 && status != UV_ECANCELED)
-    uvb_on_write_failed(handle->self, status);
+void *uvb_python_keep(void *object, const char *data, size_t size) {
+  (void)data;
+  (void)size;
+  Py_INCREF((PyObject *)object);
+  return object;
 }
 
-/* write_now(data) -> bool: True when `data` is on its way. False, with nothing done, leaves
- * whatever is out of the ordinary to Stream.write in Python: another type than bytes,
- * another thread, a stream that is closed or cannot be written to. */
+void uvb_python_let_go(uvb_loop *loop, void *object) {
+  enter(loop);
+  Py_DECREF((PyObject *)object);
+}
+
+/* write_now(data) -> bool, see uvb_write_now; False as well for another type than bytes and
+ * in another thread than the loop's. */
 static PyObject *write_now(PyObject *capsule, PyObject *data) {
   uvb_handle *handle = PyCapsule_GetPointer(capsule, NULL);
-  rest_of_write *rest;
   Py_ssize_t size;
-  uv_buf_t buffer;
-  char *base;
-  int sent;
+  char *bytes;
 
   if (handle == NULL)
     return NULL;
-  if (!PyBytes_CheckExact(data) || handle->loop->owner != PyThread_get_thread_ident() ||
-      uv_is_closing(&handle->uv.handle) || !uv_is_writable(&handle->uv.stream))
+  if (!PyBytes_CheckExact(data) || handle->loop->owner != PyThread_get_thread_ident())
     Py_RETURN_FALSE;
-  PyBytes_AsStringAndSize(data, &base, &size);
-  if (size > INT32_MAX) /* uv_buf_init counts in unsigned int, uv_try_write in int */
+  PyBytes_AsStringAndSize(data, &bytes, &size);
+  switch (uvb_write_now(handle, bytes, (size_t)size, data)) {
+  case 0:
     Py_RETURN_FALSE;
-
-  buffer = uv_buf_init(base, (unsigned int)size);
-  sent = uv_try_write(&handle->uv.stream, &buffer, 1);
-  if (sent == size)
+  case 1:
     Py_RETURN_TRUE;
-  if (sent < 0) /* EAGAIN; or a failure that uv_write will meet again and report */
-    sent = 0;
-
-  rest = malloc(sizeof *rest);
-  if (rest == NULL)
-    return PyErr_NoMemory();
-  rest->data = data;
-  buffer = uv_buf_init(base + sent, (unsigned int)(size - sent));
-  if (uv_write(&rest->req, &handle->uv.stream, &buffer, 1, rest_written) != 0) {
-    free(rest); /* it was writable a moment ago: only memory can be lacking */
+  default:
     return PyErr_NoMemory();
   }
-  Py_INCREF(data);
-  Py_RETURN_TRUE;
 }
 
 static PyMethodDef write_now_def = {"write_now", write_now, METH_O, NULL};

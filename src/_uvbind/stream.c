@@ -25,6 +25,57 @@ void uvb_read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer) {
     uvb_on_read(((uvb_handle *)stream->data)->self, NULL, nread);
 }
 
+/* What a write could not send at once, until libuv has. */
+typedef struct {
+  uv_write_t req;
+  void *kept; /* what keeps the bytes: a reference to `object`, or a copy */
+} rest_of_write;
+
+static void rest_written(uv_write_t *req, int status) {
+  rest_of_write *rest = (rest_of_write *)req;
+  uvb_handle *ours = req->handle->data;
+
+  uvb_python_let_go(ours->loop, rest->kept);
+  free(rest);
+  if (status < 0 && status != UV_ECANCELED)
+    uvb_on_write_failed(ours->self, status);
+}
+
+/* A write without a callback: 1 when the bytes (of `object`) are on their way. 0, with nothing
+ * done, leaves what is out of the ordinary to Stream.write in Python; -1 is out of memory. */
+int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *object) {
+  uv_stream_t *stream = &handle->uv.stream;
+  uv_buf_t buffer = uv_buf_init((char *)data, (unsigned int)size);
+  rest_of_write *rest;
+  int sent;
+
+  /* uv_try_write counts in int */
+  if (size > INT32_MAX || uv_is_closing(&handle->uv.handle) || !uv_is_writable(stream))
+    return 0;
+  sent = uv_try_write(stream, &buffer, 1);
+  if (sent == (int)size)
+    return 1;
+  if (sent < 0) /* EAGAIN; or a failure that uv_write will meet again and report */
+    sent = 0;
+
+  rest = malloc(sizeof *rest);
+  if (rest == NULL)
+    return -1;
+  size -= (size_t)sent;
+  rest->kept = uvb_python_keep(object, data + sent, size);
+  if (rest->kept == NULL) {
+    free(rest);
+    return -1;
+  }
+  buffer = uv_buf_init((char *)(object != NULL ? data + sent : rest->kept), (unsigned int)size);
+  if (uv_write(&rest->req, stream, &buffer, 1, rest_written) != 0) {
+    uvb_python_let_go(handle->loop, rest->kept);
+    free(rest);
+    return -1; /* it was writable a moment ago: only memory can be lacking */
+  }
+  return 1;
+}
+
 void uvb_connection_cb(uv_stream_t *server, int status) {
   uvb_handle *ours = server->data;
   uvb_exhaustion_rearm(ours->loop);

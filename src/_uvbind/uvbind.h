@@ -53,6 +53,8 @@ struct uvb_request {
 int uvb_python_init(uvb_loop *loop);
 void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread);
 void uvb_python_leave(uvb_loop *loop);
+void *uvb_python_keep(void *object, const char *data, size_t size);
+void uvb_python_let_go(uvb_loop *loop, void *kept);
 
 /* exhaustion.c */
 void uvb_exhaustion_init(uvb_loop *loop);

@@ -47,5 +47,6 @@ def test_a_thousand_connections_echo_a_gibibyte(enough_descriptors):
             resident.append(resident_bytes(server.process.pid))
         load.disconnect()
     assert echoed == 2**30
-    # The first round warms up (PyPy compiles, malloc grows); after it nothing accumulates.
-    assert max(resident[2:]) - resident[1] < 8 * 2**20, resident
+    # The first half warms up: malloc grows, PyPy compiles and lets garbage lie for a while.
+    # After it nothing accumulates.
+    assert max(resident[5:]) < 1.05 * resident[4], resident

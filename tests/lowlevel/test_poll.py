@@ -18,6 +18,7 @@ READABLE, WRITABLE = PollEvent.READABLE, PollEvent.WRITABLE
 
 
 def hung(timer: Timer) -> None:
+    timer.loop.stop()
     raise AssertionError("the loop hung")
 
 

@@ -20,6 +20,7 @@ HARMLESS_TOO = signal.SIGURG
 
 
 def hung(timer: Timer) -> None:
+    timer.loop.stop()
     raise AssertionError("the loop hung")
 
 

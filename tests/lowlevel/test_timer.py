@@ -13,6 +13,7 @@ FOREVER = 2**63 - 1
 
 
 def hung(timer: Timer) -> None:
+    timer.loop.stop()
     raise AssertionError("the loop hung")
 
 
@@ -81,7 +82,7 @@ def test_the_time_counts_from_loop_now_which_may_be_past(loop: Loop, timer: Time
     assert loop.now() == started
     assert timer.due_in == 1000
     loop.update_time()
-    assert timer.due_in <= 1000 - 19
+    assert timer.due_in <= 1000 - 18  # the loop's clock may be a tick behind
 
 
 def test_the_callback_gets_the_timer(loop: Loop, timer: Timer) -> None:

@@ -12,6 +12,7 @@ from uvbind import Async, Check, Handle, Idle, Loop, Poll, Prepare, RunMode, Sig
 
 
 def hung(timer: Timer) -> None:
+    timer.loop.stop()
     raise AssertionError("the loop hung")
 
 

@@ -30,6 +30,7 @@ void *uvb_handle_uv(uvb_handle *handle);
 void uvb_handle_close(uvb_handle *handle);
 int uvb_tcp_close_reset(uvb_handle *handle);
 void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size);
+int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *object);
 int uvb_signal_start(uvb_handle *handle, int signum, int oneshot);
 int uvb_signal_stop(uvb_handle *handle);
 
