@@ -8,9 +8,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-import signal
-import socket
-import sys
 import threading
 import warnings
 import weakref
@@ -24,6 +21,7 @@ from uvbind._callbacks import call, crossing, running
 from uvbind._errors import check, uv_error
 from uvbind._uvbind import ffi, lib
 from uvbind._version import needs
+from uvbind._wakeup import Wakeup
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -78,8 +76,7 @@ class Loop:
         self._failures: deque[BaseException] = deque()
         self._handles: set[Handle] = set()
         self._requests: set[Request] = set()
-        self._wakeup: tuple[socket.socket, socket.socket] | None = None
-        self._wakeup_before: int | None = None  # the one that run() put ours in the place of
+        self._wakeup = Wakeup()
 
         self._pin = ffi.new_handle(self)
         error = ffi.new("int *")
@@ -113,11 +110,11 @@ class Loop:
             self._raise_unless_usable()
             self._set_owner(get_ident())
             try:
-                self._watch_signals()
+                self._wakeup.start(self._c)
                 with self._entered():
                     more = lib.uvb_loop_run(self._c, mode)
             finally:
-                self._unwatch_signals()
+                self._wakeup.stop()
                 self._set_owner(0)
         finally:
             self._running.release()
@@ -289,11 +286,7 @@ class Loop:
         if self in running():
             raise RuntimeError("fork: return from run() first; this is inside a callback")
         # Parent and child share our own pipes: the child puts new ones in their places.
-        if self._wakeup is not None:
-            for ours, fresh in zip(self._wakeup, socket.socketpair()):
-                fresh.setblocking(False)
-                os.dup2(fresh.fileno(), ours.fileno(), inheritable=False)
-                fresh.close()
+        self._wakeup.fork()
         check(lib.uvb_loop_fork(self._c), "uv_loop_fork")
         self._running = threading.Lock()  # a thread that we do not have may have held it
         for handle in self._handles:
@@ -349,29 +342,7 @@ class Loop:
     def _set_closed(self) -> None:
         self._c = self._uv = None
         self._owner = 0
-        if self._wakeup is not None:
-            for end in self._wakeup:
-                end.close()
-
-    # -- signals: a wakeup fd makes Python's handlers run while libuv waits
-
-    def _watch_signals(self) -> None:
-        if get_ident() != threading.main_thread().ident:
-            return  # signals are the main thread's
-        if self._wakeup is None:
-            ends = socket.socketpair()
-            for end in ends:
-                end.setblocking(False)
-            check(lib.uvb_loop_watch_wakeup(self._c, ends[0].fileno()), "run")
-            self._wakeup = ends
-        ours = self._wakeup[1].fileno()
-        self._wakeup_before = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
-        lib.uvb_loop_forward_wakeup(self._c, self._wakeup_before)
-
-    def _unwatch_signals(self) -> None:
-        before, self._wakeup_before = self._wakeup_before, None
-        if before is not None:
-            signal.set_wakeup_fd(before)
+        self._wakeup.close()
 
 
 def _raise_all(failures: deque[BaseException]) -> None:
@@ -394,16 +365,6 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-@crossing
-def uvb_on_wakeup() -> None:
-    """Run Python's signal handlers: this, a change of nothing, looks for signals at its end.
-
-    Being entered is enough for CPython, but PyPy may have noted the signal in another thread.
-    """
-    if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @crossing

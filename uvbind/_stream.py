@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable
-from typing import Any, Optional, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from uvbind import _check
 from uvbind._callbacks import FAST, call, crossing
 from uvbind._errors import UVError, check, uv_error
-from uvbind._handle import Handle, SocketBuffers
-from uvbind._loop import Loop
 from uvbind._request import Request
 from uvbind._uvbind import ffi, lib
+from uvbind._writing import Writing
 
 Self = TypeVar("Self", bound="Stream")
-# What a stream calls back when an operation is done.
-Done = Optional[Callable[[Self, Optional[UVError]], object]]
 
 _ALLOC_CB = ffi.addressof(lib, "uvb_alloc_cb")
 _READ_CB = ffi.addressof(lib, "uvb_read_cb")
-_WRITE_CB = ffi.addressof(lib, "uvb_write_cb")
-_SHUTDOWN_CB = ffi.addressof(lib, "uvb_shutdown_cb")
 _CONNECTION_CB = ffi.addressof(lib, "uvb_connection_cb")
 
 
-def _not_now(data: object) -> bool:
-    """The fast lane of write() on a closed stream: leaves it to the other."""
-    return False
-
-
-class Stream(SocketBuffers):
+class Stream(Writing):
     """The base of TCP and Pipe. Wraps uv_stream_t."""
 
-    _uv_stream: Any = None
     _listening = False
-    _connecting = False
     _connected = False
     _reading = False
-    _shut = False
     _on_connection: Callable[..., object] | None = None
     _on_read: Callable[..., object] | None = None
     _into: Any = None  # the caller's buffer that reads land in, while read_start_into lasts
-
-    def __init__(self, loop: Loop, ctype: str, init: Callable[..., int], *arguments: Any) -> None:
-        super().__init__(loop, ctype, init, *arguments)
-        address = lib.uvb_handle_uv(self._c)
-        self._uv_stream = ffi.cast("uv_stream_t *", address)
-        self._address = int(ffi.cast("uintptr_t", self._c))
-        self._write_now = FAST["writer"](self._address) if FAST else self._write_bytes
 
     # -- servers
 
@@ -172,115 +151,6 @@ class Stream(SocketBuffers):
         self._end_reading()  # libuv has stopped
         callback(self, nothing, error)
 
-    # -- writing
-
-    def write(self: Self, data: Any, callback: Done[Self] = None) -> None:
-        """Write all of `data`, a bytes-like object, now or as soon as the peer takes it.
-
-        What cannot be sent at once is kept (bytes as they are, anything else as a copy).
-        `callback(stream, error)` is called when all is sent or has failed. Without one a late
-        failure goes to the read callback, or, when the stream is not reading, out of
-        Loop.run(). Raises UVError: ENOTCONN, EPIPE after shutdown(). Wraps uv_write.
-        """
-        if callback is None and self._write_now(data):
-            return
-        self._write((data,), callback)
-
-    def _write_bytes(self, data: object) -> bool:
-        """The fast lane of write() where the extension has no builtin for it."""
-        if type(data) is not bytes:
-            return False
-        self._open()
-        written = lib.uvb_write_now(self._c, data, len(data), ffi.NULL)
-        if written < 0:
-            raise MemoryError
-        return bool(written)
-
-    def writelines(self: Self, data: Iterable[Any], callback: Done[Self] = None) -> None:
-        """Write several bytes-like objects with one system call; the rest as write().
-
-        Wraps uv_write.
-        """
-        if isinstance(data, (str, bytes, bytearray, memoryview)):
-            raise TypeError("data: expected an iterable of bytes-like objects; use write() for one")
-        pieces = tuple(data)
-        if pieces or callback is not None:
-            self._write(pieces or (b"",), callback)
-
-    def try_write(self, data: Any) -> int:
-        """Write what can be sent at once and return how many bytes that was, 0 if none.
-
-        Raises UVError like write(), and at once when the connection has failed. Wraps
-        uv_try_write.
-        """
-        view = _check.buffer("data", data)
-        return self._try_write(self._open_to_write(), (view,))
-
-    def write2(self: Self, data: Any, send_handle: Handle, callback: Done[Self] = None) -> None:
-        """Write `data` and pass a handle to the process at the other end of an IPC pipe.
-
-        `send_handle`: a TCP, UDP or Pipe handle of the same loop. It stays open here; close it
-        when it is sent. Raises ValueError for empty data, UVError (EINVAL) when this is not an
-        IPC pipe. Wraps uv_write2.
-        """
-        self._check_send_handle(data, send_handle)
-        self._write((data,), callback, send_handle)
-
-    def try_write2(self, data: Any, send_handle: Handle) -> int:
-        """As write2(), for what can be sent at once: return how many bytes, 0 if none and the
-        handle was not passed either. Wraps uv_try_write2."""
-        view = self._check_send_handle(data, send_handle)
-        return self._try_write(self._open_to_write(), (view,), send_handle)
-
-    def _check_send_handle(self, data: Any, send_handle: Any) -> memoryview:
-        _check.instance("send_handle", send_handle, Handle)
-        if send_handle._loop is not self._loop:
-            raise ValueError("send_handle: the handle is of another loop")
-        send_handle.fileno()  # raises when it is closed or there is nothing to pass yet
-        view = _check.buffer("data", data)
-        if view.nbytes == 0:
-            raise ValueError("data: a handle travels with at least one byte of data")
-        return view
-
-    def _try_write(
-        self, stream: Any, views: tuple[memoryview, ...], send_handle: Handle | None = None
-    ) -> int:
-        buffers, keep = _buffers(views)
-        if send_handle is None:
-            sent = lib.uv_try_write(stream, buffers, len(views))
-        else:
-            passed = ffi.cast("uv_stream_t *", send_handle._uv_handle)
-            sent = lib.uv_try_write2(stream, buffers, len(views), passed)
-        del keep
-        return 0 if sent == lib.UV_EAGAIN else check(sent, "try_write")
-
-    def _write(
-        self, data: tuple[Any, ...], callback: Any, send_handle: Handle | None = None
-    ) -> None:
-        _check.optional_function("callback", callback)
-        views = tuple(_check.buffer("data", piece) for piece in data)
-        stream = self._open_to_write()
-        if callback is None and send_handle is None:
-            with contextlib.suppress(UVError):  # uv_write meets it again, and reports it later
-                views = _after(views, self._try_write(stream, views))
-            if not views:
-                return
-        # What is kept must not change under libuv: bytes cannot, the rest is copied.
-        kept = tuple(view if type(view.obj) is bytes else memoryview(bytes(view)) for view in views)
-        buffers, keep = _buffers(kept)
-
-        def finish(error: UVError | None) -> None:
-            if callback is not None:
-                callback(self, error)
-            elif error is not None:
-                self._report(error)
-
-        passed = ffi.NULL
-        if send_handle is not None:
-            passed = ffi.cast("uv_stream_t *", send_handle._uv_handle)
-        request = Request(self._loop, "uv_write_t *", "write", finish, (keep, send_handle))
-        request._submit(lib.uv_write2, stream, buffers, len(kept), passed, _WRITE_CB)
-
     def _report(self, error: UVError) -> None:
         """A failure nobody gave a callback for: tell whoever reads, or else Loop.run()."""
         if error.code == lib.UV_ECANCELED or self._uv is None:
@@ -290,29 +160,6 @@ class Stream(SocketBuffers):
         lib.uv_read_stop(self._uv_stream)
         self._read_failed(error)
 
-    def shutdown(self: Self, callback: Done[Self] = None) -> Request:
-        """Send the end of the stream after all that is written; reading goes on.
-
-        `callback(stream, error)` is called when it is sent; without one a failure goes where
-        those of write() go. Raises UVError (ENOTCONN) when not connected or shut down. Wraps
-        uv_shutdown.
-        """
-        _check.optional_function("callback", callback)
-        stream = self._open_stream()
-        if self._connecting:
-            raise uv_error(lib.UV_ENOTCONN, "shutdown: not connected yet")
-
-        def finish(error: UVError | None) -> None:
-            if callback is not None:
-                callback(self, error)
-            elif error is not None:
-                self._report(error)
-
-        request = Request(self._loop, "uv_shutdown_t *", "shutdown", finish)
-        request._submit(lib.uv_shutdown, stream, _SHUTDOWN_CB)
-        self._shut = True
-        return request
-
     # -- state
 
     def is_readable(self) -> bool:
@@ -321,19 +168,6 @@ class Stream(SocketBuffers):
         Wraps uv_is_readable.
         """
         return self._uv is not None and bool(lib.uv_is_readable(self._open_stream()))
-
-    def is_writable(self) -> bool:
-        """Tell whether the stream can be written to. Wraps uv_is_writable."""
-        return self._uv is not None and bool(lib.uv_is_writable(self._open_stream()))
-
-    @property
-    def write_queue_size(self) -> int:
-        """How many bytes wait to be sent. Wraps uv_stream_get_write_queue_size."""
-        return int(lib.uv_stream_get_write_queue_size(self._open_stream()))
-
-    def set_blocking(self, blocking: bool) -> None:
-        """Let writes block the whole loop until they are done. Wraps uv_stream_set_blocking."""
-        check(lib.uv_stream_set_blocking(self._open_stream(), bool(blocking)), "set_blocking")
 
     # -- for the other modules
 
@@ -362,18 +196,6 @@ class Stream(SocketBuffers):
         fd = ffi.new("uv_os_fd_t *")
         return bool(lib.uv_fileno(self._uv_handle, fd) == 0)
 
-    def _open_stream(self) -> Any:
-        self._open()
-        return self._uv_stream
-
-    def _open_to_write(self) -> Any:
-        stream = self._open_stream()
-        if not lib.uv_is_writable(stream):
-            if self._shut:
-                raise uv_error(lib.UV_EPIPE, "write: not after shutdown()")
-            raise uv_error(lib.UV_ENOTCONN, "write: this handle is not connected")
-        return stream
-
     def _state(self) -> str:
         if self._listening:
             return "listening"
@@ -382,7 +204,6 @@ class Stream(SocketBuffers):
         return "connected" if lib.uv_is_writable(self._uv_stream) else "not connected"
 
     def _begin_close(self) -> None:
-        self._write_now = _not_now
         self._reading = False
         super()._begin_close()
 
@@ -393,27 +214,7 @@ class Stream(SocketBuffers):
 
     def _end_close(self) -> None:
         super()._end_close()
-        self._on_connection = self._on_read = self._into = self._uv_stream = None
-
-
-def _buffers(views: tuple[memoryview, ...]) -> tuple[Any, Any]:
-    """Return an array of uv_buf_t over the views, and what has to live as long."""
-    buffers = ffi.new("uv_buf_t[]", len(views))
-    keep = [ffi.from_buffer("char[]", view) for view in views]
-    for buffer, memory in zip(buffers, keep):
-        buffer.base = memory
-        buffer.len = len(memory)
-    return buffers, keep
-
-
-def _after(views: tuple[memoryview, ...], sent: int) -> tuple[memoryview, ...]:
-    """Return what is left of the views after `sent` bytes."""
-    rest = []
-    for view in views:
-        if sent < view.nbytes:
-            rest.append(view.cast("B")[sent:] if sent else view)
-        sent = max(0, sent - view.nbytes)
-    return tuple(rest)
+        self._on_connection = self._on_read = self._into = None
 
 
 @crossing

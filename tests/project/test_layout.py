@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,11 @@ LAYERS = [
     ["_uvbind"],
     ["_errors", "_check", "_callbacks", "_version"],
     ["_address"],
+    ["_wakeup"],
     ["_loop"],
     ["_handle", "_request"],
-    ["_timer", "_async", "_signal", "_poll", "_watchers", "_stream"],
+    ["_timer", "_async", "_signal", "_poll", "_watchers", "_writing"],
+    ["_stream"],
     ["_tcp"],
     ["_pipe"],
     ["__init__"],
@@ -98,7 +101,8 @@ def test_public_names_have_docstrings_and_say_what_they_wrap():
         thing = getattr(uvbind, name)
         if not isinstance(thing, type) or thing.__module__.startswith("typing"):
             continue
-        for attribute, value in vars(thing).items():
+        for attribute in dir(thing):
+            value = inspect.getattr_static(thing, attribute)
             function = value.fget if isinstance(value, property) else value
             function = getattr(function, "__func__", function)
             if attribute.startswith("_") or not hasattr(function, "__code__"):

@@ -1,0 +1,79 @@
+"""Python's signals, Ctrl-C above all, while libuv waits for events.
+
+While a loop runs in the main thread, the process's wakeup fd is a socket of the loop's: Python
+writes the number of a signal to it, which ends libuv's wait, and src/_uvbind/loop.c then enters
+Python, where the signal's handler runs. A loop that waits is never woken for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from threading import get_ident
+from typing import Any
+
+from uvbind._callbacks import crossing
+from uvbind._errors import check
+from uvbind._uvbind import lib
+
+
+class Wakeup:
+    """The wakeup fd of a loop, made when the loop first runs in the main thread."""
+
+    def __init__(self) -> None:
+        self._ends: tuple[socket.socket, socket.socket] | None = None
+        self._before: int | None = None  # the wakeup fd whose place ours took
+
+    def start(self, c: Any) -> None:
+        """Put ours in the place of the wakeup fd there is; `c` is the C half of the loop."""
+        if get_ident() != threading.main_thread().ident:
+            return  # signals are the main thread's
+        if self._ends is None:
+            ends = _socketpair()
+            try:
+                check(lib.uvb_loop_watch_wakeup(c, ends[0].fileno()), "run")
+            except BaseException:
+                for end in ends:
+                    end.close()
+                raise
+            self._ends = ends
+        self._before = signal.set_wakeup_fd(self._ends[1].fileno(), warn_on_full_buffer=False)
+        lib.uvb_loop_forward_wakeup(c, self._before)
+
+    def stop(self) -> None:
+        """Put the wakeup fd of before back."""
+        before, self._before = self._before, None
+        if before is not None:
+            signal.set_wakeup_fd(before)
+
+    def fork(self) -> None:
+        """Put new sockets in the places of those that a child shares with its parent."""
+        if self._ends is not None:
+            for ours, fresh in zip(self._ends, _socketpair()):
+                os.dup2(fresh.fileno(), ours.fileno(), inheritable=False)
+                fresh.close()
+
+    def close(self) -> None:
+        """Close the sockets; the loop has been closed."""
+        for end in self._ends or ():
+            end.close()
+
+
+def _socketpair() -> tuple[socket.socket, socket.socket]:
+    pair = socket.socketpair()
+    for end in pair:
+        end.setblocking(False)
+    return pair
+
+
+@crossing
+def uvb_on_wakeup() -> None:
+    """Run Python's signal handlers: this, a change of nothing, looks for signals at its end.
+
+    Being entered is enough for CPython, but PyPy may have noted the signal in another thread.
+    """
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK, ())
