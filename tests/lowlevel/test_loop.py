@@ -17,6 +17,7 @@ import pytest
 
 import uvbind
 from uvbind import (
+    TCP,
     Async,
     Check,
     Handle,
@@ -672,6 +673,43 @@ def test_after_fork_a_child_may_send_whatever_its_parents_threads_did(loop: Loop
 
 
 @needs_fork
+def test_fork_while_another_thread_runs_the_loop_does_not_crash_the_child(loop: Loop) -> None:
+    """Whether the child may then use the loop or is refused is not promised."""
+    inside, done = threading.Event(), threading.Event()
+    read: list[bytes] = []
+
+    def on_read(stream: TCP, data: bytes, error: UVError | None) -> None:
+        inside.set()
+        assert done.wait(30)
+        stream.close()
+
+    def child() -> str:
+        try:
+            loop.fork()
+        except RuntimeError:
+            return "refused"
+        one, other = TCP.socketpair(loop)
+        other.read_start(lambda stream, data, error: (read.append(data), loop.stop()))
+        one.write(b"x")
+        while not read:
+            loop.run()
+        return "used"
+
+    client, server = TCP.socketpair(loop)
+    server.read_start(on_read)
+    client.write(b"x")
+    with ThreadPoolExecutor(1) as elsewhere:
+        run = elsewhere.submit(loop.run)
+        try:
+            assert inside.wait(30)
+            assert in_child(child) in ("'refused'", "'used'")
+        finally:
+            done.set()
+            run.result(timeout=30)
+    client.close()
+
+
+@needs_fork
 def test_fork_in_a_callback_ends_the_run_of_the_child() -> None:
     printed = run_python(
         """
@@ -680,6 +718,7 @@ from uvbind import Async, Loop, Timer
 signal.alarm(30)
 def fork(timer):
     timer.close()
+    later.start(lambda later: print("later", "child" if pid == 0 else "parent", flush=True), 1)
     global pid
     pid = os.fork()
     if pid == 0:
@@ -694,7 +733,6 @@ with Loop() as loop:
     Async(loop, print).unref()
     Timer(loop).start(fork, 0)
     later = Timer(loop)
-    later.start(lambda later: print("later", "child" if pid == 0 else "parent", flush=True), 20)
     more = loop.run()
     if pid == 0:
         print("child: run() returned", flush=True)
