@@ -277,7 +277,8 @@ class Loop:
         """Make the loop usable in a child process made with os.fork(). Wraps uv_loop_fork.
 
         Until then everything but this raises RuntimeError in the child. Raises RuntimeError
-        when there was no fork, or inside a callback.
+        when there was no fork, inside a callback, or when another thread was running the loop
+        at the time of the fork: half a turn of it is nothing to go on with.
         """
         if self._c is None:
             raise RuntimeError("the loop is closed")
@@ -285,10 +286,11 @@ class Loop:
             raise RuntimeError("fork: there was no os.fork() since the loop was made")
         if self in running():
             raise RuntimeError("fork: return from run() first; this is inside a callback")
+        if self._running.locked():
+            raise RuntimeError("fork: another thread was running the loop; make a new one")
         # Parent and child share our own pipes: the child puts new ones in their places.
         self._wakeup.fork()
         check(lib.uvb_loop_fork(self._c), "uv_loop_fork")
-        self._running = threading.Lock()  # a thread that we do not have may have held it
         for handle in self._handles:
             handle._after_fork()
         self._forked = False
