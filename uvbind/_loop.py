@@ -224,9 +224,8 @@ class Loop:
         return int(lib.uv_backend_fd(self._uv))
 
     def backend_timeout(self) -> int:
-        """Return how many milliseconds the next poll would wait, -1 for ever.
-
-        Wraps uv_backend_timeout.
+        """Return how many milliseconds the next poll would wait, -1 for ever, 0 as well when
+        a descriptor has been added since the last turn. Wraps uv_backend_timeout.
         """
         self._use()
         return int(lib.uv_backend_timeout(self._uv))

@@ -44,7 +44,8 @@ class Wakeup:
         lib.uvb_loop_forward_wakeup(c, self._before)
 
     def stop(self) -> None:
-        """Put the wakeup fd of before back."""
+        """Put the wakeup fd of before back; whether it warned of a full buffer nobody can ask,
+        so it does, as is Python's default."""
         before, self._before = self._before, None
         if before is not None:
             signal.set_wakeup_fd(before)
