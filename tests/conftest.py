@@ -17,12 +17,14 @@ from pathlib import Path
 import pytest
 
 # `python -m pytest` puts the checkout first, where no extension is built: the tests are for the
-# installed package.
-if Path(sys.path[0] or ".").resolve() == Path(__file__).resolve().parents[1]:
-    del sys.path[0]
+# installed package. By now pytest has put this folder before it (pythonpath in pyproject.toml).
+if Path(sys.path[1] or ".").resolve() == Path(__file__).resolve().parents[1]:
+    del sys.path[1]
 
 import uvbind
 from uvbind._loop import _loops
+
+pytest.register_assert_rewrite("fetching", "helpers")
 
 PYPY = sys.implementation.name == "pypy"
 
@@ -78,51 +80,3 @@ def leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Processes that a test starts do not find the checkout either."""
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def loop() -> Iterator[uvbind.Loop]:
-    """A loop; the test closes its handles, this fixture checks that it did."""
-    loop = uvbind.Loop()
-    yield loop
-    left = list(loop._handles)
-    if left or loop._requests:
-        loop.__exit__(None, None, None)
-        pytest.fail(f"the test left handles open: {left}")
-    loop.close()
-
-
-class Peers:
-    """Two TCP handles connected over loopback: `server` accepted what `client` connected."""
-
-    def __init__(self, loop: uvbind.Loop) -> None:
-        listener = uvbind.TCP(loop)
-        listener.bind(("127.0.0.1", 0))
-        accepted: list[uvbind.TCP] = []
-
-        def on_connection(listener: uvbind.TCP, error: uvbind.UVError | None) -> None:
-            assert error is None
-            accepted.append(listener.accept())
-            listener.close()
-
-        def on_connect(client: uvbind.TCP, error: uvbind.UVError | None) -> None:
-            assert error is None
-
-        listener.listen(on_connection)
-        self.client = uvbind.TCP(loop)
-        self.client.connect(listener.getsockname(), on_connect)
-        while not accepted or listener in loop._handles or loop._requests:
-            loop.run(uvbind.RunMode.ONCE)
-        self.server = accepted[0]
-
-    def close(self) -> None:
-        self.client.close()
-        self.server.close()
-        self.client.loop.run()
-
-
-@pytest.fixture
-def peers(loop: uvbind.Loop) -> Iterator[Peers]:
-    peers = Peers(loop)
-    yield peers
-    peers.close()

@@ -17,22 +17,6 @@ from uvbind import Async, Loop, RunMode, Timer, UVError
 ROUNDS = 3000 if sys.implementation.name == "cpython" else 1000
 
 
-def hung(timer: Timer) -> None:
-    timer.loop.stop()
-    raise AssertionError("the loop hung")
-
-
-@pytest.fixture
-def loop(loop: Loop) -> Iterator[Loop]:
-    """The loop of conftest.py, which cannot wait for ever."""
-    guard = Timer(loop)
-    guard.start(hung, 30_000)
-    guard.unref()
-    yield loop
-    guard.close()
-    loop.run(RunMode.NOWAIT)
-
-
 @pytest.fixture
 def eager_threads() -> Iterator[None]:
     """Threads take turns as often as they can."""

@@ -12,10 +12,6 @@ import pytest
 import uvbind
 
 
-def ignore(*arguments: object) -> None:
-    pass
-
-
 @pytest.fixture
 def ipc(loop):
     """Two IPC pipes that are connected to each other."""

@@ -12,25 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from uvbind import Loop, Poll, PollEvent, RunMode, Timer, UVError
+from uvbind import Loop, Poll, PollEvent, RunMode, UVError
 
 READABLE, WRITABLE = PollEvent.READABLE, PollEvent.WRITABLE
-
-
-def hung(timer: Timer) -> None:
-    timer.loop.stop()
-    raise AssertionError("the loop hung")
-
-
-@pytest.fixture
-def loop(loop: Loop) -> Iterator[Loop]:
-    """The loop of conftest.py, which cannot wait for ever."""
-    guard = Timer(loop)
-    guard.start(hung, 30_000)
-    guard.unref()
-    yield loop
-    guard.close()
-    loop.run(RunMode.NOWAIT)
 
 
 @pytest.fixture

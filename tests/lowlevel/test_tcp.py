@@ -7,14 +7,9 @@ import socket
 import sys
 
 import pytest
+from helpers import LOCALHOST, ignore, listening
 
 import uvbind
-
-LOCALHOST = ("127.0.0.1", 0)
-
-
-def ignore(*arguments: object) -> None:
-    pass
 
 
 @pytest.fixture
@@ -23,13 +18,6 @@ def tcp(loop):
     yield tcp
     tcp.close()
     loop.run()
-
-
-def listening(loop, callback=ignore, address=LOCALHOST):
-    server = uvbind.TCP(loop)
-    server.bind(address)
-    server.listen(callback)
-    return server
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -6,26 +6,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from helpers import hung, ignore
 
 from uvbind import Loop, RunMode, Timer, UVError
 
 FOREVER = 2**63 - 1
-
-
-def hung(timer: Timer) -> None:
-    timer.loop.stop()
-    raise AssertionError("the loop hung")
-
-
-@pytest.fixture
-def loop(loop: Loop) -> Iterator[Loop]:
-    """The loop of conftest.py, which cannot wait for ever."""
-    guard = Timer(loop)
-    guard.start(hung, 30_000)
-    guard.unref()
-    yield loop
-    guard.close()
-    loop.run(RunMode.NOWAIT)
 
 
 @pytest.fixture
@@ -33,10 +18,6 @@ def timer(loop: Loop) -> Iterator[Timer]:
     timer = Timer(loop)
     yield timer
     timer.close()
-
-
-def nothing(timer: Timer) -> None:
-    pass
 
 
 def let_pass(loop: Loop, milliseconds: int) -> None:
@@ -78,7 +59,7 @@ def test_the_time_counts_from_loop_now_which_may_be_past(loop: Loop, timer: Time
     end = Loop.hrtime() + 20_000_000
     while Loop.hrtime() < end:
         pass
-    timer.start(nothing, 1000)
+    timer.start(ignore, 1000)
     assert loop.now() == started
     assert timer.due_in == 1000
     loop.update_time()
@@ -161,7 +142,7 @@ def test_stop_in_the_callback_ends_the_repeating(loop: Loop, timer: Timer) -> No
 
 
 def test_again_uses_repeat_as_the_timeout(loop: Loop, timer: Timer) -> None:
-    timer.start(nothing, 5, 1000)
+    timer.start(ignore, 5, 1000)
     timer.again()
     assert timer.due_in == 1000
     assert timer.is_active()
@@ -177,7 +158,7 @@ def test_again_starts_a_stopped_one(loop: Loop, timer: Timer) -> None:
 
 
 def test_again_stops_one_that_does_not_repeat(loop: Loop, timer: Timer) -> None:
-    timer.start(nothing, 5)
+    timer.start(ignore, 5)
     timer.again()
     assert not timer.is_active()
 
@@ -190,7 +171,7 @@ def test_again_of_one_never_started_is_einval(timer: Timer) -> None:
 
 def test_repeat_is_what_start_was_given(timer: Timer) -> None:
     assert timer.repeat == 0
-    timer.start(nothing, 5, 7)
+    timer.start(ignore, 5, 7)
     assert timer.repeat == 7
 
 
@@ -219,7 +200,7 @@ def test_repeat_set_to_0_ends_the_repeating(loop: Loop, timer: Timer) -> None:
 
 
 def test_due_in_is_what_is_left(loop: Loop, timer: Timer) -> None:
-    timer.start(nothing, 1000)
+    timer.start(ignore, 1000)
     before = loop.now()
     assert timer.due_in == 1000
     let_pass(loop, 3)
@@ -231,13 +212,13 @@ def test_due_in_is_0_before_the_first_start(timer: Timer) -> None:
 
 
 def test_due_in_is_0_when_it_is_due(loop: Loop, timer: Timer) -> None:
-    timer.start(nothing, 1)
+    timer.start(ignore, 1)
     let_pass(loop, 2)
     assert timer.due_in == 0
 
 
 def test_due_in_is_0_when_it_is_stopped(timer: Timer) -> None:
-    timer.start(nothing, 1000)
+    timer.start(ignore, 1000)
     timer.stop()
     assert timer.due_in == 0
 
@@ -253,14 +234,14 @@ def test_the_longest_timeout_is_far_away_and_not_in_the_past(loop: Loop, timer: 
 @pytest.mark.parametrize("arguments", [(-1,), (0, -1), (FOREVER + 1,), (0, 2**64)])
 def test_start_refuses_times_out_of_range(timer: Timer, arguments: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"(timeout|repeat): expected an int from 0 to"):
-        timer.start(nothing, *arguments)
+        timer.start(ignore, *arguments)
     assert not timer.is_active()
 
 
 @pytest.mark.parametrize("arguments", [(1.0,), ("1",), (None,), (0, 0.5)])
 def test_start_refuses_times_that_are_no_ints(timer: Timer, arguments: tuple[int, ...]) -> None:
     with pytest.raises(TypeError, match=r"(timeout|repeat): expected an int, not"):
-        timer.start(nothing, *arguments)
+        timer.start(ignore, *arguments)
     assert not timer.is_active()
 
 
@@ -282,8 +263,8 @@ def test_repeat_refuses_what_is_no_time(
     assert timer.repeat == 0
 
 
-VERBS: dict[str, Callable[[Timer], object]] = {
-    "start": lambda timer: timer.start(nothing, 0),
+LOOP_VERBS: dict[str, Callable[[Timer], object]] = {
+    "start": lambda timer: timer.start(ignore, 0),
     "stop": Timer.stop,
     "again": Timer.again,
     "repeat": lambda timer: timer.repeat,
@@ -292,7 +273,7 @@ VERBS: dict[str, Callable[[Timer], object]] = {
 }
 
 
-@pytest.mark.parametrize("verb", VERBS.values(), ids=list(VERBS))
+@pytest.mark.parametrize("verb", LOOP_VERBS.values(), ids=list(LOOP_VERBS))
 def test_every_verb_of_a_closed_timer_is_ebadf(
     timer: Timer, verb: Callable[[Timer], object]
 ) -> None:
@@ -302,9 +283,9 @@ def test_every_verb_of_a_closed_timer_is_ebadf(
     assert caught.value.name == "EBADF"
 
 
-@pytest.mark.parametrize("verb", VERBS.values(), ids=list(VERBS))
+@pytest.mark.parametrize("verb", LOOP_VERBS.values(), ids=list(LOOP_VERBS))
 def test_no_verb_is_for_another_thread(timer: Timer, verb: Callable[[Timer], object]) -> None:
-    timer.start(nothing, 10)
+    timer.start(ignore, 10)
     with ThreadPoolExecutor(1) as elsewhere:
         error = elsewhere.submit(verb, timer).exception(timeout=30)
     assert isinstance(error, RuntimeError)

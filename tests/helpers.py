@@ -1,0 +1,193 @@
+"""What several test files use; fixtures are in the conftest.py files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+
+import pytest
+
+from uvbind import (
+    TCP,
+    Async,
+    Check,
+    Idle,
+    Loop,
+    Poll,
+    PollEvent,
+    Prepare,
+    Signal,
+    Timer,
+    UVError,
+)
+
+HARMLESS = signal.SIGWINCH  # ignored unless somebody watches it
+HARMLESS_TOO = signal.SIGURG
+LOCALHOST = ("127.0.0.1", 0)
+MEGABYTES = bytes(range(256)) * 4096 * 8  # more than the kernel's buffers take at once
+
+
+# -- callbacks
+
+
+def ignore(*about: object) -> None:
+    pass
+
+
+class Oops(Exception):
+    pass
+
+
+def fail(*about: object) -> None:
+    raise Oops
+
+
+def hung(timer: Timer) -> None:
+    timer.loop.stop()
+    raise AssertionError("the loop hung")
+
+
+class Handler:
+    """Python's own handler for a signal."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, signum: int, frame: object) -> None:
+        self.calls.append(signum)
+
+
+# -- in a loop
+
+
+def start_guard(loop: Loop) -> Timer:
+    """Keep a loop from waiting for ever, by a timer that does not keep it alive."""
+    guard = Timer(loop)
+    guard.start(hung, 30_000)
+    guard.unref()
+    return guard
+
+
+def soon(loop: Loop, function: Callable[[], object], timeout: int = 0) -> Timer:
+    """Call a function in the loop, by a timer that closes itself first."""
+    timer = Timer(loop)
+    timer.start(lambda timer: (timer.close(), function()), timeout)
+    return timer
+
+
+def close_others(loop: Loop) -> None:
+    """Close all but the guard."""
+    loop.walk(lambda handle: handle.is_closing() or (handle.has_ref() and handle.close()))
+    loop.run()
+
+
+def listening(
+    loop: Loop,
+    callback: Callable[[TCP, UVError | None], object] = ignore,
+    address: tuple[object, ...] = LOCALHOST,
+) -> TCP:
+    server = TCP(loop)
+    server.bind(address)
+    server.listen(callback)
+    return server
+
+
+def read_all(stream: TCP, into: list[bytes]) -> None:
+    """Collect what arrives until the end of the stream, then close it."""
+
+    def on_read(stream: TCP, data: bytes | None, error: UVError | None) -> None:
+        if data is None:
+            assert error.name == "EOF"
+            stream.close()
+        else:
+            into.append(data)
+
+    stream.read_start(on_read)
+
+
+# -- every way for a loop to call back
+
+
+def watching_poll(loop: Loop, callback: Callable[..., object]) -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        Poll(loop, ours).start(PollEvent.READABLE, callback)
+
+
+def watching_signal(loop: Loop, callback: Callable[..., object]) -> None:
+    Signal(loop).start(callback, HARMLESS)
+    kill(HARMLESS)
+
+
+WAYS: dict[str, Callable[[Loop, Callable[..., object]], object]] = {
+    "timer": lambda loop, callback: Timer(loop).start(callback, 0),
+    "async": lambda loop, callback: Async(loop, callback).send(),
+    "prepare": lambda loop, callback: Prepare(loop).start(callback),
+    "check": lambda loop, callback: (Check(loop).start(callback), soon(loop, ignore)),
+    "idle": lambda loop, callback: Idle(loop).start(callback),
+    "close": lambda loop, callback: Timer(loop).close(callback),
+    "poll": watching_poll,
+    "signal": watching_signal,
+}
+
+# -- verbs that every loop has
+
+LOOP_VERBS: dict[str, Callable[[Loop], object]] = {
+    "run": Loop.run,
+    "stop": Loop.stop,
+    "alive": Loop.alive,
+    "now": Loop.now,
+    "update_time": Loop.update_time,
+    "walk": lambda loop: loop.walk(ignore),
+    "backend_fd": Loop.backend_fd,
+    "backend_timeout": Loop.backend_timeout,
+    "configure": Loop.configure,
+    "metrics_idle_time": Loop.metrics_idle_time,
+    "metrics_info": Loop.metrics_info,
+    "Timer": Timer,
+}
+
+# -- processes
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork")
+
+
+def kill(signum: int) -> None:
+    """Send this process a signal."""
+    os.kill(os.getpid(), signum)
+
+
+def run_python(script: str, *options: str) -> str:
+    """Run a script in a process of its own and return what it printed, errors included."""
+    command = [sys.executable, *options, "-c", script]
+    done = subprocess.run(command, stdout=-1, stderr=subprocess.STDOUT, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def in_child(function: Callable[[], object]) -> str:
+    """Call a function in a forked child; return what it returned or raised, as text."""
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that earlier tests left
+        pid = os.fork()
+    if pid == 0:
+        try:
+            signal.alarm(30)
+            try:
+                answer = repr(function())
+            except BaseException as exception:
+                answer = f"{type(exception).__name__}: {exception}"
+            os.write(writer, answer.encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        text = pipe.read().decode()
+    assert os.waitpid(pid, 0)[1] == 0, text
+    return text

@@ -1,0 +1,78 @@
+"""Loops that cannot wait for ever, connected peers, signals that Python handles."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+from helpers import HARMLESS, HARMLESS_TOO, Handler, start_guard
+
+import uvbind
+
+
+@pytest.fixture
+def loop() -> Iterator[uvbind.Loop]:
+    """A loop that cannot wait for ever; the test closes its handles, this checks that it did."""
+    loop = uvbind.Loop()
+    guard = start_guard(loop)
+    yield loop
+    guard.close()
+    loop.run(uvbind.RunMode.NOWAIT)
+    left = list(loop._handles)
+    if left or loop._requests:
+        loop.__exit__(None, None, None)
+        pytest.fail(f"the test left handles open: {left}")
+    loop.close()
+
+
+@pytest.fixture
+def bare() -> Iterator[uvbind.Loop]:
+    """A loop without a guard, or any other handle."""
+    with uvbind.Loop() as loop:
+        yield loop
+
+
+class Peers:
+    """Two TCP handles connected over loopback: `server` accepted what `client` connected."""
+
+    def __init__(self, loop: uvbind.Loop) -> None:
+        listener = uvbind.TCP(loop)
+        listener.bind(("127.0.0.1", 0))
+        accepted: list[uvbind.TCP] = []
+
+        def on_connection(listener: uvbind.TCP, error: uvbind.UVError | None) -> None:
+            assert error is None
+            accepted.append(listener.accept())
+            listener.close()
+
+        def on_connect(client: uvbind.TCP, error: uvbind.UVError | None) -> None:
+            assert error is None
+
+        listener.listen(on_connection)
+        self.client = uvbind.TCP(loop)
+        self.client.connect(listener.getsockname(), on_connect)
+        while not accepted or listener in loop._handles or loop._requests:
+            loop.run(uvbind.RunMode.ONCE)
+        self.server = accepted[0]
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.close()
+        self.client.loop.run()
+
+
+@pytest.fixture
+def peers(loop: uvbind.Loop) -> Iterator[Peers]:
+    peers = Peers(loop)
+    yield peers
+    peers.close()
+
+
+@pytest.fixture
+def handler() -> Iterator[Handler]:
+    handler = Handler()
+    before = {signum: signal.signal(signum, handler) for signum in (HARMLESS, HARMLESS_TOO)}
+    yield handler
+    for signum, disposition in before.items():
+        signal.signal(signum, disposition)
