@@ -25,7 +25,7 @@ LIBUV = ROOT / "vendor" / "libuv"
 
 # In the order in which the types build on each other.
 STEMS = ["version", "errors", "loop", "handle", "request", "stream", "tcp"]
-STEMS += ["timer", "async", "signal", "poll", "watchers", "pipe", "shim", "load"]
+STEMS += ["timer", "async", "signal", "poll", "watchers", "pipe", "udp", "shim", "load"]
 
 SYSTEM_LIBUV = os.environ.get("UVBIND_SYSTEM_LIBUV", "") not in ("", "0")
 CPYTHON = sys.implementation.name == "cpython"

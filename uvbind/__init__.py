@@ -25,17 +25,20 @@ from uvbind._signal import Signal
 from uvbind._stream import Stream
 from uvbind._tcp import TCP
 from uvbind._timer import Timer
+from uvbind._udp import UDP, Membership
 from uvbind._version import __version__, features, version, version_string
 from uvbind._watchers import Check, Idle, Prepare
 
 __all__ = [
     "TCP",
+    "UDP",
     "Address",
     "Async",
     "Check",
     "Handle",
     "Idle",
     "Loop",
+    "Membership",
     "MetricsInfo",
     "Pipe",
     "Poll",

@@ -173,6 +173,10 @@ class SocketBuffers(Handle):
     def recv_buffer_size(self, size: int) -> None:
         self._buffer_size(lib.uv_recv_buffer_size, _check.integer("size", size, 1, 2**31 - 1))
 
+    def _in_use(self) -> bool:
+        fd = ffi.new("uv_os_fd_t *")
+        return bool(lib.uv_fileno(self._uv_handle, fd) == 0)
+
     def _buffer_size(self, function: Callable[..., int], size: int) -> int:
         value = ffi.new("int *", size)
         check(function(self._open_handle(), value), "buffer size")

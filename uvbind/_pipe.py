@@ -14,6 +14,7 @@ from uvbind._errors import check, translate_sys_error, uv_error
 from uvbind._loop import Loop
 from uvbind._stream import Stream
 from uvbind._tcp import TCP
+from uvbind._udp import UDP
 from uvbind._uvbind import lib
 
 
@@ -53,12 +54,12 @@ class Pipe(Stream):
         uv_pipe_pending_count."""
         return int(lib.uv_pipe_pending_count(self._open()))
 
-    def pending_type(self) -> type[TCP | Pipe] | None:
+    def pending_type(self) -> type[TCP | UDP | Pipe] | None:
         """Return the class of the handle that accept() takes next, None when there is none or
         it is of a kind that uvbind has no class for. Wraps uv_pipe_pending_type."""
         return _CLASSES.get(lib.uv_pipe_pending_type(self._open()))
 
-    def _new_client(self) -> Stream:
+    def _new_client(self) -> TCP | UDP | Pipe:
         if self._listening:
             return Pipe(self._loop)
         kind = self.pending_type()
@@ -67,4 +68,8 @@ class Pipe(Stream):
         return kind(self._loop)
 
 
-_CLASSES: dict[int, type[TCP | Pipe]] = {lib.UV_TCP: TCP, lib.UV_NAMED_PIPE: Pipe}
+_CLASSES: dict[int, type[TCP | UDP | Pipe]] = {
+    lib.UV_TCP: TCP,
+    lib.UV_UDP: UDP,
+    lib.UV_NAMED_PIPE: Pipe,
+}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from uvbind import _check
 from uvbind._callbacks import FAST, call, crossing
 from uvbind._errors import UVError, check, uv_error
+from uvbind._handle import SocketBuffers
 from uvbind._request import Request
 from uvbind._uvbind import ffi, lib
 from uvbind._writing import Writing
@@ -62,7 +63,7 @@ class Stream(Writing):
         stream = self._open_stream()
         made = client is None
         if client is None:
-            client = self._new_client()
+            client = cast("Stream", self._new_client())
         else:
             _check.instance("client", client, Stream)
             client._open()
@@ -189,12 +190,8 @@ class Stream(Writing):
         self._connecting = True
         return request
 
-    def _new_client(self) -> Stream:
+    def _new_client(self) -> SocketBuffers:
         raise NotImplementedError
-
-    def _in_use(self) -> bool:
-        fd = ffi.new("uv_os_fd_t *")
-        return bool(lib.uv_fileno(self._uv_handle, fd) == 0)
 
     def _state(self) -> str:
         if self._listening:

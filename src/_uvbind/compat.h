@@ -27,6 +27,7 @@ static inline int uv_metrics_info(uv_loop_t *loop, uv_metrics_t *metrics) {
 #if !UVB_HAS(1, 49)
 #define UV_LOOP_USE_IO_URING_SQPOLL 2
 #define UV_TCP_REUSEPORT 2
+#define UV_UDP_REUSEPORT 64
 #endif
 
 #endif

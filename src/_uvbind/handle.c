@@ -11,7 +11,10 @@ uvb_handle *uvb_handle_new(uvb_loop *loop, void *self) {
   return handle;
 }
 
-void uvb_handle_free(uvb_handle *handle) { free(handle); }
+void uvb_handle_free(uvb_handle *handle) {
+  uvb_python_forget(handle);
+  free(handle);
+}
 
 void *uvb_handle_uv(uvb_handle *handle) { return &handle->uv; }
 

@@ -74,6 +74,7 @@ int uvb_loop_close(uvb_loop *loop) {
   err = uv_loop_close(&loop->uv);
   if (err == 0) {
     free(loop->slab);
+    free(loop->datagrams);
     free(loop);
   }
   return err;

@@ -9,7 +9,7 @@
  *
  * `object` and `on_read` of a handle are borrowed: the Python object, which its loop keeps
  * until the close callback, holds its callback. */
-#include "uvbind.h"
+#include "python.h"
 
 #ifdef PYPY_VERSION
 
@@ -46,7 +46,7 @@ int uvb_install(void *dict) {
 
 static PyObject *failed; /* Python's: takes an exception that left a callback */
 
-static void enter(uvb_loop *loop) {
+void uvb_enter(uvb_loop *loop) {
   if (!loop->has_gil) {
     loop->gil_state = (int)PyGILState_Ensure();
     loop->has_gil = 1;
@@ -70,7 +70,7 @@ int uvb_python_init(uvb_loop *loop) {
 }
 
 /* Hand over what a callback raised. `failed` itself only fails when memory is out. */
-static void report(void) {
+void uvb_report(void) {
   PyObject *type, *value, *traceback, *done;
   PyErr_Fetch(&type, &value, &traceback);
   PyErr_NormalizeException(&type, &value, &traceback);
@@ -88,7 +88,7 @@ static void report(void) {
 void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
   PyObject *object, *callback, *payload, *result = NULL;
 
-  enter(handle->loop);
+  uvb_enter(handle->loop);
   object = handle->object;
   callback = handle->on_read;
   /* The callback may close the stream or start another read: hold on to both. */
@@ -99,7 +99,7 @@ void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
   if (payload != NULL)
     result = PyObject_CallFunctionObjArgs(callback, object, payload, Py_None, NULL);
   if (result == NULL)
-    report();
+    uvb_report();
   Py_XDECREF(result);
   Py_XDECREF(payload);
   Py_DECREF(callback);
@@ -114,7 +114,7 @@ void *uvb_python_keep(void *object, const char *data, size_t size) {
 }
 
 void uvb_python_let_go(uvb_loop *loop, void *object) {
-  enter(loop);
+  uvb_enter(loop);
   Py_DECREF((PyObject *)object);
 }
 
@@ -142,11 +142,9 @@ static PyObject *write_now(PyObject *capsule, PyObject *data) {
 
 static PyMethodDef write_now_def = {"write_now", write_now, METH_O, NULL};
 
-static uvb_handle *handle_at(PyObject *address) { return PyLong_AsVoidPtr(address); }
-
 /* writer(address) -> write_now of the handle at that address. */
 static PyObject *writer(PyObject *module, PyObject *address) {
-  uvb_handle *handle = handle_at(address);
+  uvb_handle *handle = PyLong_AsVoidPtr(address);
   PyObject *capsule, *function;
   (void)module;
   if (handle == NULL)
@@ -166,7 +164,7 @@ static PyObject *reader(PyObject *module, PyObject *args) {
   (void)module;
   if (!PyArg_UnpackTuple(args, "reader", 3, 3, &address, &object, &callback))
     return NULL;
-  handle = handle_at(address);
+  handle = PyLong_AsVoidPtr(address);
   if (handle == NULL)
     return NULL;
   handle->object = object;
@@ -177,6 +175,7 @@ static PyObject *reader(PyObject *module, PyObject *args) {
 static PyMethodDef builtins[] = {
     {"writer", writer, METH_O, NULL},
     {"reader", reader, METH_VARARGS, NULL},
+    {"senders", uvb_senders, METH_VARARGS, NULL},
 };
 
 /* Called through cffi, which has let go of the GIL. */

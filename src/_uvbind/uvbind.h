@@ -11,13 +11,19 @@
 #include "cdef/callbacks.h"
 #include "cdef/shim.h"
 
-enum { UVB_SLAB_SIZE = 256 * 1024 };
+enum {
+  UVB_SLAB_SIZE = 256 * 1024,
+  UVB_DATAGRAM_SIZE = 64 * 1024, /* libuv's room for one datagram */
+  UVB_DATAGRAMS = 20,            /* how many libuv receives or sends with one system call */
+  UVB_DATAGRAM_TURN = 32         /* how many it receives in a turn without recvmmsg */
+};
 
 struct uvb_loop {
   uv_loop_t uv;
   void *self;
   unsigned long owner;
   char *slab;           /* every read of the loop lands here first */
+  char *datagrams;      /* and what recvmmsg receives here */
   int internal_handles; /* ours that are closing */
   int closing;
 
@@ -40,7 +46,11 @@ struct uvb_handle {
   size_t into_size;
   void *object; /* python.c: borrowed references to the Python object */
   void *on_read; /* and to its read callback */
-  int oneshot; /* signals */
+  int oneshot;   /* signals */
+  int batching;  /* datagrams: handed over in batches, */
+  int batched;   /* of which one has so many by now */
+  void *batch;   /* python.c: a list, */
+  void *senders; /* and the addresses of the last senders */
   union uv_any_handle uv;
 };
 
@@ -53,6 +63,10 @@ struct uvb_request {
 int uvb_python_init(uvb_loop *loop);
 void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread);
 void uvb_python_leave(uvb_loop *loop);
+void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,
+                         const struct sockaddr *sender, int flags);
+void uvb_python_batch(uvb_handle *handle);
+void uvb_python_forget(uvb_handle *handle);
 void *uvb_python_keep(void *object, const char *data, size_t size);
 void uvb_python_let_go(uvb_loop *loop, void *kept);
 

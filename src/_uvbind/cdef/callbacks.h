@@ -11,6 +11,10 @@ void uvb_on_read(void *self, const char *data, ssize_t nread);
 void uvb_on_write_failed(void *self, int status);
 void uvb_on_request(void *self, int status);
 
+void uvb_on_datagram(void *self, const char *data, ssize_t nread,
+                     const struct sockaddr *sender, int flags);
+void uvb_on_batch(void *self);
+
 void uvb_on_timer(void *self);
 void uvb_on_async(void *self);
 void uvb_on_signal(void *self, int signum);

@@ -31,6 +31,11 @@ void uvb_handle_close(uvb_handle *handle);
 int uvb_tcp_close_reset(uvb_handle *handle);
 void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size);
 int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *object);
+int uvb_udp_recv_start(uvb_handle *handle, int batch);
+int uvb_udp_send_now(uvb_handle *handle, const char *data, size_t size,
+                     const struct sockaddr *address, void *object);
+int uvb_udp_send_batch(uvb_handle *handle, unsigned int count, uv_buf_t *datagrams,
+                       struct sockaddr **addresses);
 int uvb_signal_start(uvb_handle *handle, int signum, int oneshot);
 int uvb_signal_stop(uvb_handle *handle);
 
@@ -53,6 +58,7 @@ void uvb_connection_cb(uv_stream_t *server, int status);
 void uvb_connect_cb(uv_connect_t *req, int status);
 void uvb_write_cb(uv_write_t *req, int status);
 void uvb_shutdown_cb(uv_shutdown_t *req, int status);
+void uvb_udp_send_cb(uv_udp_send_t *req, int status);
 void uvb_timer_cb(uv_timer_t *timer);
 void uvb_async_cb(uv_async_t *async);
 void uvb_poll_cb(uv_poll_t *poll, int status, int events);

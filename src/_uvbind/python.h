@@ -1,0 +1,18 @@
+/* What the C sources that use CPython's API share. */
+#ifndef UVBIND_PYTHON_H
+#define UVBIND_PYTHON_H
+
+#include "uvbind.h"
+
+#ifndef PYPY_VERSION
+/* Take the GIL, unless an earlier callback of this turn of the loop has. */
+void uvb_enter(uvb_loop *loop);
+
+/* Hand the exception that is set to Python's `failed`. */
+void uvb_report(void);
+
+/* The builtins of UDP handles, see python_udp.c. */
+PyObject *uvb_senders(PyObject *module, PyObject *args);
+#endif
+
+#endif

@@ -1,0 +1,304 @@
+/* The crossing of datagrams: what python.c is for reads. */
+#include "python.h"
+
+#ifdef PYPY_VERSION
+
+void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,
+                         const struct sockaddr *sender, int flags) {
+  uvb_on_datagram(handle->self, data, nread, sender, flags);
+}
+
+void uvb_python_batch(uvb_handle *handle) { uvb_on_batch(handle->self); }
+
+void uvb_python_forget(uvb_handle *handle) { (void)handle; }
+
+#else
+
+enum { SENDERS = 64 };
+
+/* The address tuples of the last senders: making one costs as much as a datagram. */
+typedef struct {
+  struct sockaddr_in6 raw; /* or in its beginning a sockaddr_in */
+  PyObject *tuple;
+} known_sender;
+
+static PyObject *make_sender(const struct sockaddr *address) {
+  char host[UVB_HOST_SIZE];
+  unsigned int flowinfo, scope_id;
+  int port;
+
+  if (uvb_address_unpack(address, host, &port, &flowinfo, &scope_id) != 0)
+    Py_RETURN_NONE; /* a unix socket's */
+  if (address->sa_family == AF_INET)
+    return Py_BuildValue("(si)", host, port);
+  return Py_BuildValue("(siII)", host, port, flowinfo, scope_id);
+}
+
+/* Returns a new reference. */
+static PyObject *sender_of(uvb_handle *handle, const struct sockaddr *address) {
+  const struct sockaddr_in *in4 = (const struct sockaddr_in *)address;
+  const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+  known_sender *known;
+  unsigned int slot;
+  size_t size;
+
+  if (address->sa_family == AF_INET) {
+    size = offsetof(struct sockaddr_in, sin_zero);
+    slot = in4->sin_port ^ in4->sin_addr.s_addr;
+  } else if (address->sa_family == AF_INET6) {
+    unsigned int last;
+    memcpy(&last, &in6->sin6_addr.s6_addr[12], sizeof last);
+    size = sizeof *in6;
+    slot = in6->sin6_port ^ last;
+  } else
+    return make_sender(address);
+
+  if (handle->senders == NULL)
+    handle->senders = calloc(SENDERS, sizeof *known);
+  if (handle->senders == NULL)
+    return PyErr_NoMemory();
+  slot ^= slot >> 16;
+  slot ^= slot >> 8; /* ports are in network order: mix both of their bytes in */
+  known = (known_sender *)handle->senders + slot % SENDERS;
+  if (known->tuple == NULL || memcmp(&known->raw, address, size) != 0) {
+    PyObject *tuple = make_sender(address);
+    if (tuple == NULL)
+      return NULL;
+    memset(&known->raw, 0, sizeof known->raw);
+    memcpy(&known->raw, address, size);
+    Py_XDECREF(known->tuple);
+    known->tuple = tuple;
+  }
+  Py_INCREF(known->tuple);
+  return known->tuple;
+}
+
+/* Lets go of what a handle holds; called through cffi, without the GIL. */
+void uvb_python_forget(uvb_handle *handle) {
+  PyGILState_STATE state;
+  if (handle->senders == NULL)
+    return;
+  state = PyGILState_Ensure();
+  for (int i = 0; i < SENDERS; i++)
+    Py_XDECREF(((known_sender *)handle->senders)[i].tuple);
+  PyGILState_Release(state);
+  free(handle->senders);
+  handle->senders = NULL;
+}
+
+static int add_to_batch(uvb_handle *handle, PyObject *payload, PyObject *sender,
+                        PyObject *flags) {
+  PyObject *datagram;
+  int failure;
+
+  if (handle->batch == NULL)
+    handle->batch = PyList_New(0);
+  if (handle->batch == NULL)
+    return -1;
+  datagram = PyTuple_Pack(3, payload, sender, flags);
+  if (datagram == NULL)
+    return -1;
+  failure = PyList_Append(handle->batch, datagram);
+  Py_DECREF(datagram);
+  return failure;
+}
+
+void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,
+                         const struct sockaddr *address, int flag_word) {
+  PyObject *payload, *sender, *flags, *result = NULL;
+  int failure = -1;
+
+  uvb_enter(handle->loop);
+  payload = PyBytes_FromStringAndSize(data, nread);
+  sender = sender_of(handle, address);
+  flags = PyLong_FromLong(flag_word);
+  if (payload != NULL && sender != NULL && flags != NULL) {
+    if (handle->batching)
+      failure = add_to_batch(handle, payload, sender, flags);
+    else {
+      PyObject *object = handle->object, *callback = handle->on_read;
+      Py_INCREF(object);
+      Py_INCREF(callback);
+      result = PyObject_CallFunctionObjArgs(callback, object, payload, sender, flags, Py_None,
+                                            NULL);
+      failure = result == NULL ? -1 : 0;
+      Py_DECREF(callback);
+      Py_DECREF(object);
+    }
+  }
+  if (failure != 0)
+    uvb_report();
+  Py_XDECREF(result);
+  Py_XDECREF(flags);
+  Py_XDECREF(sender);
+  Py_XDECREF(payload);
+}
+
+void uvb_python_batch(uvb_handle *handle) {
+  PyObject *batch = handle->batch, *object = handle->object, *callback = handle->on_read;
+  PyObject *result;
+
+  uvb_enter(handle->loop);
+  handle->batch = NULL;
+  if (batch == NULL) /* there was no memory for any of it, which has been reported */
+    return;
+  Py_INCREF(object);
+  Py_INCREF(callback);
+  result = PyObject_CallFunctionObjArgs(callback, object, batch, Py_None, NULL);
+  if (result == NULL)
+    uvb_report();
+  Py_XDECREF(result);
+  Py_DECREF(callback);
+  Py_DECREF(object);
+  Py_DECREF(batch);
+}
+
+/* The raw form of an address, a bytes object that `book` holds from then on: a new reference.
+ * `pack` is Python's, for those that are not in the book yet. */
+static PyObject *look_up(PyObject *book, PyObject *pack, PyObject *address) {
+  enum { PAGES = 1024 };
+  PyObject *raw = PyDict_GetItemWithError(book, address);
+
+  if (raw != NULL) {
+    Py_INCREF(raw);
+    return raw;
+  }
+  PyErr_Clear(); /* a list cannot be looked up, but it is an address as well */
+  raw = PyObject_CallFunctionObjArgs(pack, address, NULL);
+  if (raw != NULL && PyTuple_CheckExact(address)) {
+    if (PyDict_Size(book) >= PAGES)
+      PyDict_Clear(book);
+    PyDict_SetItem(book, address, raw);
+    PyErr_Clear(); /* not remembered, then */
+  }
+  return raw;
+}
+
+/* What the builtins of a UDP handle have as their self. */
+static uvb_handle *udp_of(PyObject *self, PyObject **book, PyObject **pack) {
+  *book = PyTuple_GetItem(self, 1);
+  *pack = PyTuple_GetItem(self, 2);
+  return PyCapsule_GetPointer(PyTuple_GetItem(self, 0), NULL);
+}
+
+static int usable(uvb_handle *handle) {
+  return handle->loop->owner == PyThread_get_thread_ident() &&
+         !uv_is_closing(&handle->uv.handle);
+}
+
+/* send_now(data, address) -> 0 or libuv's error; None, with nothing done, leaves it to
+ * Python: another type than bytes, another thread, a closed handle. */
+static PyObject *send_now(PyObject *self, PyObject *args) {
+  PyObject *book, *pack, *data, *address, *raw = NULL;
+  uvb_handle *handle = udp_of(self, &book, &pack);
+  const struct sockaddr *storage = NULL;
+  int err;
+
+  if (!PyArg_UnpackTuple(args, "send_now", 2, 2, &data, &address))
+    return NULL;
+  if (!PyBytes_CheckExact(data) || !usable(handle))
+    Py_RETURN_NONE;
+  if (address != Py_None) {
+    raw = look_up(book, pack, address);
+    if (raw == NULL)
+      return NULL;
+    storage = (const struct sockaddr *)PyBytes_AsString(raw);
+  }
+  err = uvb_udp_send_now(handle, PyBytes_AsString(data), (size_t)PyBytes_Size(data), storage,
+                         data);
+  Py_XDECREF(raw);
+  return PyLong_FromLong(err);
+}
+
+/* One datagram of a batch; 1 when it is for Python to deal with, -1 with an exception set. */
+static int unwrap(PyObject *item, PyObject *book, PyObject *pack, uv_buf_t *buffer,
+                  struct sockaddr **storage, PyObject **raw) {
+  PyObject *data, *address;
+
+  if (!PyTuple_CheckExact(item) || PyTuple_Size(item) != 2)
+    return 1;
+  data = PyTuple_GetItem(item, 0);
+  address = PyTuple_GetItem(item, 1);
+  if (!PyBytes_CheckExact(data) || PyBytes_Size(data) > UVB_DATAGRAM_SIZE)
+    return 1;
+  *buffer = uv_buf_init(PyBytes_AsString(data), (unsigned int)PyBytes_Size(data));
+  *storage = NULL;
+  *raw = NULL;
+  if (address != Py_None) {
+    *raw = look_up(book, pack, address);
+    if (*raw == NULL)
+      return -1;
+    *storage = (struct sockaddr *)PyBytes_AsString(*raw);
+  }
+  return 0;
+}
+
+/* send_batch(list, first) -> how many were sent of the datagrams from `first` on, of at most
+ * one portion, or libuv's error; None leaves it to Python, as send_now does. */
+static PyObject *send_batch(PyObject *self, PyObject *args) {
+  uv_buf_t buffers[UVB_DATAGRAMS];
+  struct sockaddr *storages[UVB_DATAGRAMS];
+  PyObject *raws[UVB_DATAGRAMS];
+  PyObject *book, *pack, *list, *start;
+  uvb_handle *handle = udp_of(self, &book, &pack);
+  Py_ssize_t first, size;
+  unsigned int count = 0;
+  int state = 0, sent = 0;
+
+  if (!PyArg_UnpackTuple(args, "send_batch", 2, 2, &list, &start))
+    return NULL;
+  if (!PyList_CheckExact(list) || !usable(handle))
+    Py_RETURN_NONE;
+  first = PyLong_AsSsize_t(start);
+  size = PyList_Size(list);
+  while (count < UVB_DATAGRAMS && first + count < size) {
+    PyObject *item = PyList_GetItem(list, first + count);
+    state = unwrap(item, book, pack, &buffers[count], &storages[count], &raws[count]);
+    if (state != 0)
+      break;
+    count++;
+  }
+  /* What comes before a flawed one is sent; the next call meets the flaw first. */
+  if (count > 0) {
+    PyErr_Clear();
+    sent = uvb_udp_send_batch(handle, count, buffers, storages);
+  }
+  for (unsigned int i = 0; i < count; i++)
+    Py_XDECREF(raws[i]);
+  if (count == 0 && state < 0)
+    return NULL;
+  if (count == 0 && state > 0)
+    Py_RETURN_NONE;
+  return PyLong_FromLong(sent);
+}
+
+static PyMethodDef send_now_def = {"send_now", send_now, METH_VARARGS, NULL};
+static PyMethodDef send_batch_def = {"send_batch", send_batch, METH_VARARGS, NULL};
+
+/* senders(address, pack) -> (send_now, send_batch) of the handle at that address. */
+PyObject *uvb_senders(PyObject *module, PyObject *args) {
+  PyObject *address, *pack, *capsule, *book, *self, *one, *many, *both = NULL;
+  uvb_handle *handle;
+  (void)module;
+
+  if (!PyArg_UnpackTuple(args, "senders", 2, 2, &address, &pack))
+    return NULL;
+  handle = PyLong_AsVoidPtr(address);
+  if (handle == NULL)
+    return NULL;
+  capsule = PyCapsule_New(handle, NULL, NULL);
+  book = PyDict_New();
+  self = capsule != NULL && book != NULL ? PyTuple_Pack(3, capsule, book, pack) : NULL;
+  one = self != NULL ? PyCFunction_NewEx(&send_now_def, self, NULL) : NULL;
+  many = self != NULL ? PyCFunction_NewEx(&send_batch_def, self, NULL) : NULL;
+  if (one != NULL && many != NULL)
+    both = PyTuple_Pack(2, one, many);
+  Py_XDECREF(many);
+  Py_XDECREF(one);
+  Py_XDECREF(self);
+  Py_XDECREF(book);
+  Py_XDECREF(capsule);
+  return both;
+}
+
+#endif

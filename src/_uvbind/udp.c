@@ -1,0 +1,132 @@
+/* UDP: where datagrams land, gathering them into batches, sending several at once. */
+#include "uvbind.h"
+
+static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
+  uvb_loop *loop = handle->loop->data;
+  (void)suggested;
+  if (uv_udp_using_recvmmsg((uv_udp_t *)handle))
+    *buffer = uv_buf_init(loop->datagrams, UVB_DATAGRAMS * UVB_DATAGRAM_SIZE);
+  else
+    *buffer = uv_buf_init(loop->slab, UVB_DATAGRAM_SIZE);
+}
+
+/* With recvmmsg the batch is what one system call received, whose end libuv tells with a last
+ * call that only gives the buffer back. Without it libuv receives datagram by datagram until
+ * there is none, or until it has had as many as it takes in a turn. */
+static void recv_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
+                    const struct sockaddr *sender, unsigned int flags) {
+  uvb_handle *ours = udp->data;
+
+  if (uv_is_closing((uv_handle_t *)udp)) /* by the callback: libuv hands over the others still */
+    return;
+  if (sender != NULL) {
+    ours->batched += ours->batching;
+    uvb_python_datagram(ours, buffer->base, nread, sender, flags & UV_UDP_PARTIAL);
+    if (ours->batched < UVB_DATAGRAM_TURN)
+      return;
+  }
+  if (ours->batched > 0) { /* enough, or nothing more, or an error, or the buffer back */
+    ours->batched = 0;
+    uvb_python_batch(ours);
+  }
+  if (nread < 0)
+    uvb_on_datagram(ours->self, NULL, nread, NULL, 0);
+}
+
+int uvb_udp_recv_start(uvb_handle *handle, int batch) {
+  int err;
+  if (uv_udp_using_recvmmsg(&handle->uv.udp) && handle->loop->datagrams == NULL) {
+    handle->loop->datagrams = malloc(UVB_DATAGRAMS * UVB_DATAGRAM_SIZE);
+    if (handle->loop->datagrams == NULL)
+      return UV_ENOMEM;
+  }
+  err = uv_udp_recv_start(&handle->uv.udp, alloc_cb, recv_cb);
+  if (err == 0)
+    handle->batching = batch;
+  return err;
+}
+
+void uvb_udp_send_cb(uv_udp_send_t *req, int status) {
+  uvb_on_request(((uvb_request *)req->data)->self, status);
+}
+
+/* What a send could not hand to the kernel at once, until libuv has. */
+typedef struct {
+  uv_udp_send_t req;
+  void *kept;
+} rest_of_send;
+
+static void rest_sent(uv_udp_send_t *req, int status) {
+  rest_of_send *rest = (rest_of_send *)req;
+  uvb_handle *ours = req->handle->data;
+
+  uvb_python_let_go(ours->loop, rest->kept);
+  free(rest);
+  if (status < 0 && status != UV_ECANCELED)
+    uvb_on_write_failed(ours->self, status);
+}
+
+/* A send without a callback: 0 when the datagram (the bytes of `object`) is on its way, or
+ * libuv's error. */
+int uvb_udp_send_now(uvb_handle *handle, const char *data, size_t size,
+                     const struct sockaddr *address, void *object) {
+  uv_udp_t *udp = &handle->uv.udp;
+  uv_buf_t buffer = uv_buf_init((char *)data, (unsigned int)size);
+  rest_of_send *rest;
+  int err;
+
+  if (size > UVB_DATAGRAM_SIZE)
+    return UV_EMSGSIZE;
+  err = uv_udp_try_send(udp, &buffer, 1, address);
+  if (err != UV_EAGAIN)
+    return err < 0 ? err : 0;
+
+  rest = malloc(sizeof *rest);
+  if (rest == NULL)
+    return UV_ENOMEM;
+  rest->kept = uvb_python_keep(object, data, size);
+  if (rest->kept == NULL) {
+    free(rest);
+    return UV_ENOMEM;
+  }
+  if (object == NULL)
+    buffer.base = rest->kept;
+  err = uv_udp_send(&rest->req, udp, &buffer, 1, address, rest_sent);
+  if (err != 0) {
+    uvb_python_let_go(handle->loop, rest->kept);
+    free(rest);
+  }
+  return err;
+}
+
+/* Sends as many of `count` datagrams as the kernel takes and returns how many, or the error of
+ * the first. libuv loses count of more than UVB_DATAGRAMS at once, so they go in portions. */
+int uvb_udp_send_batch(uvb_handle *handle, unsigned int count, uv_buf_t *datagrams,
+                       struct sockaddr **addresses) {
+  uv_udp_t *udp = &handle->uv.udp;
+  unsigned int sent = 0;
+  int result = 0;
+
+  while (sent < count) {
+#if UVB_HAS(1, 50)
+    uv_buf_t *buffers[UVB_DATAGRAMS];
+    unsigned int ones[UVB_DATAGRAMS];
+    unsigned int portion = 0;
+    while (portion < UVB_DATAGRAMS && sent + portion < count) {
+      buffers[portion] = &datagrams[sent + portion];
+      ones[portion++] = 1;
+    }
+    result = uv_udp_try_send2(udp, portion, buffers, ones, addresses + sent, 0);
+#else
+    unsigned int portion = 1;
+    result = uv_udp_try_send(udp, datagrams + sent, 1, addresses[sent]);
+    if (result >= 0)
+      result = 1;
+#endif
+    if (result > 0)
+      sent += (unsigned int)result;
+    if (result < (int)portion)
+      break;
+  }
+  return sent > 0 ? (int)sent : result;
+}
