@@ -44,7 +44,11 @@ def failed(exception: BaseException) -> None:
 
 
 def _onerror(kind: Any, exception: BaseException, traceback: Any) -> None:
-    failed(exception)
+    try:
+        failed(exception)
+    except BaseException as second:  # Ctrl-C in the middle of it: neither is lost
+        failed(exception)
+        failed(second)
 
 
 def crossing(function: Callable[..., None]) -> Callable[..., None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import socket
 from typing import Any
 
 
@@ -51,6 +52,16 @@ def descriptor(name: str, value: Any) -> int:
     return number
 
 
+def handed_over(name: str, value: Any) -> int:
+    """Return the descriptor that `value` is or, a socket object, has: libuv will close it."""
+    if not isinstance(value, (int, socket.socket)):
+        raise TypeError(
+            f"{name}: expected a socket or a file descriptor, not {type(value).__name__}; "
+            "of an object that closes its descriptor itself, hand over os.dup(fileno())"
+        )
+    return descriptor(name, value)
+
+
 def buffer(name: str, value: Any, writable: bool = False) -> memoryview:
     """Return a view of a bytes-like object, or raise TypeError or ValueError."""
     if isinstance(value, str):
@@ -66,3 +77,13 @@ def buffer(name: str, value: Any, writable: bool = False) -> memoryview:
     if writable and view.readonly:
         raise TypeError(f"{name}: expected a writable buffer, such as a bytearray")
     return view
+
+
+def keepable(view: memoryview) -> bytes:
+    """Return what the view shows as an object that libuv may read later.
+
+    It must not change: bytes cannot. And it must not be a memoryview, which CPython's garbage
+    collector clears although it is still in use.
+    """
+    whole = view.obj
+    return whole if type(whole) is bytes and len(whole) == view.nbytes else bytes(view)

@@ -7,7 +7,7 @@ is closed by garbage collection.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from uvbind import _check
 from uvbind._callbacks import call, crossing
@@ -30,23 +30,27 @@ class Handle:
 
     def __init__(self, loop: Loop, ctype: str, init: Callable[..., int], *arguments: Any) -> None:
         _check.instance("loop", loop, Loop)
+        if self._pin is not None:
+            raise RuntimeError(f"this {type(self).__name__} has been made already")
         loop._use()
         self._loop = loop
+        self._passing = 0  # requests that pass this handle to another process
         self._close_callbacks: list[Callable[..., object]] = []
         self._pin = ffi.new_handle(self)
         c = lib.uvb_handle_new(loop._c, self._pin)
         if c == ffi.NULL:
             raise MemoryError
         address = lib.uvb_handle_uv(c)
-        uv = ffi.cast(ctype, address)
-        error = init(loop._uv, uv, *arguments)
-        if error < 0:
-            lib.uvb_handle_free(c)
-            raise uv_error(error, type(self).__name__)
         self._c = c
-        self._uv = uv
         self._uv_handle = ffi.cast("uv_handle_t *", address)
-        loop._handles.add(self)
+        self._uv = ffi.cast(ctype, address)
+        # Before init: Ctrl-C may come between any two steps, and libuv's must be ours to close.
+        loop._handles[id(self)] = self
+        error = init(loop._uv, self._uv, *arguments)
+        if error < 0:
+            self._uv = None
+            self._end_close()
+            raise uv_error(error, type(self).__name__)
 
     @property
     def loop(self) -> Loop:
@@ -66,11 +70,14 @@ class Handle:
                 raise ValueError(f"callback: this {type(self).__name__} has been closed already")
             return
         self._loop._use()
-        if self._uv is not None:
-            self._begin_close()
-            lib.uvb_handle_close(self._c)
         if callback is not None:
             self._close_callbacks.append(callback)
+        if self._uv is not None:
+            self._begin_close()
+        # Whether it is closing already C knows. libuv still needs a handle that it is passing
+        # to another process: that one it gets to close when it has been passed.
+        if self._passing == 0:
+            lib.uvb_handle_close(self._c)
 
     def is_active(self) -> bool:
         """Tell whether the handle is doing something: a timer runs, a stream reads, writes,
@@ -103,6 +110,9 @@ class Handle:
         check(lib.uv_fileno(self._open_handle(), fd), "fileno")
         return int(fd[0])
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'closed' if self._uv is None else self._state()}>"
 
@@ -133,15 +143,22 @@ class Handle:
     def _after_fork(self) -> None:
         """This is a child process, and Loop.fork() was called."""
 
+    def _passed(self) -> None:
+        """A request that passed this handle to another process is done."""
+        self._passing -= 1
+        if self._passing == 0 and self._uv is None and self._pin is not None:
+            lib.uvb_handle_close(self._c)
+
     def _exhausted(self) -> None:
         """The process ran out of descriptors: a matter for those that listen."""
 
     def _end_close(self) -> None:
         """The close callback: libuv has forgotten the handle, its loop does as well."""
-        self._loop._handles.discard(self)
+        self._loop._handles.pop(id(self), None)
         callbacks, self._close_callbacks = self._close_callbacks, []
-        lib.uvb_handle_free(self._c)
-        self._c = self._pin = self._uv_handle = None
+        c, self._c = self._c, None
+        self._pin = self._uv_handle = None
+        lib.uvb_handle_free(c)
         for callback in callbacks:
             call(callback, self)
 

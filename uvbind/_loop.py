@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import sys
 import threading
 import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from uvbind import _check
 from uvbind._callbacks import call, crossing, running
@@ -53,6 +54,7 @@ class MetricsInfo(NamedTuple):
 
 
 _loops: weakref.WeakSet[Loop] = weakref.WeakSet()
+_claiming = threading.Lock()  # held while a thread makes a loop its own
 
 
 class Loop:
@@ -70,11 +72,9 @@ class Loop:
     def __init__(self) -> None:
         self._c: Any = None
         self._uv: Any = None
-        self._owner = 0  # the thread's ident, as in C; 0 is nobody
         self._forked = False
-        self._running = threading.Lock()
         self._failures: deque[BaseException] = deque()
-        self._handles: set[Handle] = set()
+        self._handles: dict[int, Handle] = {}  # by id: subclasses may define == as they like
         self._requests: set[Request] = set()
         self._wakeup = Wakeup()
 
@@ -104,20 +104,19 @@ class Loop:
         return more
 
     def _run(self, mode: RunMode) -> bool:
-        if not self._running.acquire(blocking=False):
+        self._raise_unless_usable()
+        if self._c.running:
             raise RuntimeError("run: the loop is running already")
+        me = get_ident()
+        self._take_over(me)
         try:
-            self._raise_unless_usable()
-            self._set_owner(get_ident())
-            try:
-                self._wakeup.start(self._c)
-                with self._entered():
-                    more = lib.uvb_loop_run(self._c, mode)
-            finally:
-                self._wakeup.stop()
-                self._set_owner(0)
+            self._wakeup.start(self._c)
+            with self._entered():
+                more = lib.uvb_loop_run(self._c, mode, me)
         finally:
-            self._running.release()
+            self._wakeup.stop()
+        if more < 0:
+            raise RuntimeError("run: the loop is running already")
         return bool(more)
 
     def stop(self) -> None:
@@ -141,15 +140,18 @@ class Loop:
         """
         if self._c is None:
             return
-        if self._running.locked():
+        if self._c.running:
             raise RuntimeError("close: the loop is running; call stop() and return from run()")
         self._use()
         self._raise_failure()
         if self._handles or self._pending():
             raise uv_error(lib.UV_EBUSY, f"close: {self._left()} left")
+        c, self._c, self._uv = self._c, None, None
         with self._entered():
-            check(lib.uvb_loop_close(self._c), "uv_loop_close")
-        self._set_closed()
+            check(lib.uvb_loop_close(c), "uv_loop_close")
+        self._wakeup.close()
+        self._pin = None
+        _loops.discard(self)
         self._raise_failure()
 
     def __enter__(self) -> Loop:
@@ -166,7 +168,7 @@ class Loop:
         if self._c is None:
             return
         while self._handles or self._pending():
-            for handle in list(self._handles):
+            for handle in list(self._handles.values()):
                 handle.close()
             self._run(RunMode.ONCE)
         failures, self._failures = self._failures, deque()
@@ -178,6 +180,9 @@ class Loop:
         # threads and signal handlers may still look at it.
         if self._c is not None and not self._forked:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
 
     def __repr__(self) -> str:
         state = "closed" if self._c is None else f"with {self._left()}"
@@ -285,12 +290,12 @@ class Loop:
             raise RuntimeError("fork: there was no os.fork() since the loop was made")
         if self in running():
             raise RuntimeError("fork: return from run() first; this is inside a callback")
-        if self._running.locked():
+        if self._c.running:
             raise RuntimeError("fork: another thread was running the loop; make a new one")
         # Parent and child share our own pipes: the child puts new ones in their places.
         self._wakeup.fork()
         check(lib.uvb_loop_fork(self._c), "uv_loop_fork")
-        for handle in self._handles:
+        for handle in self._handles.values():
             handle._after_fork()
         self._forked = False
 
@@ -298,13 +303,28 @@ class Loop:
 
     def _use(self) -> None:
         """Raise unless this thread may use the loop; every verb of every handle asks."""
-        if self._owner != get_ident():
-            self._raise_unless_usable()
-            if self._owner != 0:
-                raise RuntimeError(
-                    "the loop is in use by another thread; reach it with Async.send from here"
-                )
-            self._set_owner(get_ident())
+        c = self._c
+        if c is None or c.owner != get_ident():
+            with _claiming:
+                self._raise_unless_usable()
+                if c.owner != 0:
+                    raise RuntimeError(
+                        "the loop is in use by another thread; reach it with Async.send from here"
+                    )
+                c.owner = get_ident()
+
+    def _take_over(self, me: int) -> None:
+        """Let this thread run what another has set up, unless that is in the middle of it."""
+        with _claiming:
+            before, self._c.owner = self._c.owner, me
+            # From now on a verb in the other thread raises; one that it had begun shows here.
+            frame = sys._current_frames().get(before) if before not in (0, me) else None
+            while frame is not None and frame.f_globals.get("__package__") == "uvbind":
+                user = frame.f_locals.get("self")
+                if user is self or getattr(user, "_loop", None) is self:
+                    self._c.owner = before
+                    raise RuntimeError("run: another thread is using the loop right now")
+                frame = frame.f_back
 
     def _raise_unless_usable(self) -> None:
         if self._c is None:
@@ -312,25 +332,25 @@ class Loop:
         if self._forked:
             raise RuntimeError("the loop is the parent process's; call its fork() first")
 
-    def _set_owner(self, ident: int) -> None:
-        self._owner = ident
-        lib.uvb_loop_set_owner(self._c, ident)
-
     def _pending(self) -> int:
         return int(lib.uvb_loop_active_requests(self._c))
 
     def _left(self) -> str:
-        kinds = ", ".join(sorted(type(handle).__name__ for handle in self._handles)) or "none"
+        kinds = (
+            ", ".join(sorted(type(handle).__name__ for handle in self._handles.values())) or "none"
+        )
         return f"handles: {kinds:.200}; pending requests: {self._pending()}"
 
     @contextlib.contextmanager
     def _entered(self) -> Iterator[None]:
         """What C calls back in the meantime reports its exceptions to this loop."""
-        running().append(self)
+        loops = running()
+        depth = len(loops)
+        loops.append(self)
         try:
             yield
         finally:
-            running().pop()
+            del loops[depth:]
 
     def _failed(self, exception: BaseException) -> None:
         self._failures.append(exception)
@@ -339,11 +359,6 @@ class Loop:
     def _raise_failure(self) -> None:
         if self._failures:
             raise self._failures.popleft()
-
-    def _set_closed(self) -> None:
-        self._c = self._uv = None
-        self._owner = 0
-        self._wakeup.close()
 
 
 def _raise_all(failures: deque[BaseException]) -> None:
@@ -356,10 +371,13 @@ def _raise_all(failures: deque[BaseException]) -> None:
 
 
 def _after_fork_in_child() -> None:
+    global _claiming
+    _claiming = threading.Lock()
     for loop in list(_loops):
         loop._forked = loop._c is not None
         if loop._c is not None:
-            loop._set_owner(0)
+            loop._c.owner = 0
+            lib.uvb_loop_forked(loop._c)
             if loop in running():  # forked in a callback: out of here
                 lib.uv_stop(loop._uv)
 
@@ -370,7 +388,7 @@ if hasattr(os, "register_at_fork"):
 
 @crossing
 def uvb_on_exhausted(pointer: Any) -> None:
-    for handle in list(ffi.from_handle(pointer)._handles):
+    for handle in list(ffi.from_handle(pointer)._handles.values()):
         call(handle._exhausted)
 
 

@@ -6,6 +6,7 @@ Facts from libuv's manual, page "uv_pipe_t".
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from typing import Any
 
@@ -35,7 +36,7 @@ class Pipe(Stream):
         from then on. When this raises, UVError (EEXIST, EBADF, EINVAL when it is neither), it
         stays the caller's. Wraps uv_pipe_open.
         """
-        fd = _check.descriptor("file", file)
+        fd = _check.handed_over("file", file)
         uv = self._open()
         try:
             mode = os.fstat(fd).st_mode
@@ -46,7 +47,7 @@ class Pipe(Stream):
         if self._in_use():
             raise uv_error(lib.UV_EBUSY, "open: this handle has a descriptor already")
         check(lib.uv_pipe_open(uv, fd), f"file: {fd}")
-        if hasattr(file, "detach"):
+        if isinstance(file, socket.socket):
             file.detach()
 
     def pending_count(self) -> int:

@@ -34,7 +34,8 @@ class Poll(Handle):
     """Watches a file descriptor that somebody else reads and writes. Wraps uv_poll_t.
 
     `fd` is a descriptor or an object with fileno(); it becomes non-blocking and stays its
-    owner's, who may close it at any time. Raises UVError: EPERM for regular files. Wraps
+    owner's, who may close it at any time; a connection then ends when the Poll is closed too,
+    which watches a duplicate. Raises UVError: EPERM for regular files. Wraps
     uv_poll_init.
     """
 
@@ -43,14 +44,14 @@ class Poll(Handle):
         # libuv aborts the process when it finds a descriptor closed that it should watch, and
         # takes another file's for it when the number is in use again: give it one of its own.
         try:
-            self._duplicate = os.dup(self._fd)
+            self._duplicate: int | None = os.dup(self._fd)
         except OSError as error:
             code = translate_sys_error(error.errno or 0)
             raise uv_error(code, f"fd: cannot watch {self._fd}") from None
         try:
             super().__init__(loop, "uv_poll_t *", lib.uv_poll_init, self._duplicate)
         except BaseException:
-            os.close(self._duplicate)
+            self._close_duplicate()
             raise
         self._callback: Callable[[Poll, int, UVError | None], object] | None = None
 
@@ -74,8 +75,13 @@ class Poll(Handle):
         check(lib.uv_poll_stop(self._open()), "uv_poll_stop")
 
     def _end_close(self) -> None:
-        os.close(self._duplicate)
+        self._close_duplicate()
         super()._end_close()
+
+    def _close_duplicate(self) -> None:
+        duplicate, self._duplicate = self._duplicate, None
+        if duplicate is not None:
+            os.close(duplicate)
 
 
 @crossing

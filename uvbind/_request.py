@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from uvbind._callbacks import crossing
 from uvbind._errors import UVError, check, uv_error
@@ -52,6 +52,9 @@ class Request:
             raise uv_error(lib.UV_EINVAL, f"cancel: this {self._what} is done")
         check(lib.uv_cancel(ffi.cast("uv_req_t *", self._uv)), f"cancel: {self._what}")
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._what} {'done' if self._done else 'pending'}>"
 
@@ -59,11 +62,11 @@ class Request:
 
     def _submit(self, function: Callable[..., int], *arguments: Any) -> Request:
         """Hand the request to one of libuv's functions, which takes it first."""
+        self._loop._requests.add(self)  # first: Ctrl-C may come between any two steps
         error = function(self._uv, *arguments)
         if error < 0:
             self._release()
             raise uv_error(error, self._what)
-        self._loop._requests.add(self)
         return self
 
     def _release(self) -> None:
@@ -73,9 +76,10 @@ class Request:
         self._c = self._uv = self._keep = None
 
     def _complete(self, status: int) -> None:
-        finish = self._finish
-        self._release()
-        finish(None if status == 0 else uv_error(status, self._what))
+        try:
+            self._release()
+        finally:
+            self._finish(None if status == 0 else uv_error(status, self._what))
 
 
 @crossing

@@ -108,24 +108,37 @@ class Stream(Writing):
         view = _check.buffer("buffer", buffer, writable=True)
         if view.nbytes == 0:
             raise ValueError("buffer: expected room for at least one byte")
-        self._read_start(callback, ffi.from_buffer("char[]", view, require_writable=True))
+        self._read_start(callback, view)
 
-    def _read_start(self, callback: Callable[..., object], into: Any) -> None:
+    def _read_start(self, callback: Callable[..., object], into: memoryview | None) -> None:
         stream = self._open_stream()
         if self._listening:
             raise uv_error(
                 lib.UV_ENOTCONN, "read_start: this handle listens; read from what accept() returns"
             )
-        check(lib.uv_read_start(stream, _ALLOC_CB, _READ_CB), "read_start")
-        self._reading = True
-        self._into = into
-        if into is None:
-            lib.uvb_handle_read_into(self._c, ffi.NULL, 0)
-        else:
-            lib.uvb_handle_read_into(self._c, into, len(into))
-        self._on_read = callback
+        if self._reading:
+            raise uv_error(lib.UV_EALREADY, "read_start")
+        if self._failed_to_connect:
+            raise uv_error(lib.UV_ENOTCONN, "read_start")
+        # All in place before libuv reads, and C told before the old callback goes: what we drop
+        # may run code, and Ctrl-C may come between any two steps.
         if FAST:
             FAST["reader"](self._address, self, callback)
+        self._on_read = callback
+        if into is None:
+            lib.uvb_handle_read_into(self._c, ffi.NULL, 0)
+            self._into = None
+        else:
+            memory = ffi.from_buffer("char[]", into, require_writable=True)
+            lib.uvb_handle_read_into(self._c, memory, len(memory))
+            # The owner of the memory is held, not the view: CPython's garbage collector clears
+            # views although they are in use.
+            try:
+                self._into = ffi.from_buffer(into.obj)
+            except (TypeError, ValueError, BufferError):  # no memory in one piece of its own
+                self._into = memory
+        check(lib.uv_read_start(stream, _ALLOC_CB, _READ_CB), "read_start")
+        self._reading = True
 
     def read_stop(self) -> None:
         """Stop reading: no callback comes any more. A second call does nothing. Wraps
@@ -168,7 +181,9 @@ class Stream(Writing):
 
         Wraps uv_is_readable.
         """
-        return self._uv is not None and bool(lib.uv_is_readable(self._open_stream()))
+        if self._uv is None or self._connecting or self._failed_to_connect:
+            return False
+        return bool(lib.uv_is_readable(self._open_stream()))
 
     # -- for the other modules
 
@@ -181,10 +196,12 @@ class Stream(Writing):
         def finish(error: UVError | None) -> None:
             self._connecting = False
             self._connected = error is None
+            self._failed_to_connect = error is not None
             callback(self, error)
 
-        if self._connected:  # Linux says so only at the second try
+        if self._connected or self._listening:  # libuv finds out too late
             raise uv_error(lib.UV_EISCONN, "connect")
+        self._failed_to_connect = False
         request = Request(self._loop, "uv_connect_t *", "connect", finish)
         request._submit(submit, self._uv, *arguments)
         self._connecting = True
@@ -198,9 +215,13 @@ class Stream(Writing):
             return "listening"
         if self._connecting:
             return "connecting"
+        if self._failed_to_connect:
+            return "not connected"
         return "connected" if lib.uv_is_writable(self._uv_stream) else "not connected"
 
     def _begin_close(self) -> None:
+        if self._passing and self._reading:
+            lib.uv_read_stop(self._uv_stream)
         self._reading = False
         super()._begin_close()
 
@@ -217,6 +238,8 @@ class Stream(Writing):
 @crossing
 def uvb_on_connection(pointer: Any, status: int) -> None:
     server = ffi.from_handle(pointer)
+    if server._uv is None:
+        return  # closed, and waiting to be passed to another process
     server._on_connection(server, None if status == 0 else uv_error(status, "accept"))
 
 

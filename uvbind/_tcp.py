@@ -67,7 +67,7 @@ class TCP(Stream):
         from then on. When this raises, UVError (EEXIST, EBADF, EINVAL when it is no stream
         socket), it stays the caller's. Wraps uv_tcp_open.
         """
-        fd = _check.descriptor("sock", sock)
+        fd = _check.handed_over("sock", sock)
         uv = self._open()
         kind = check(lib.uvb_socket_type(fd), f"sock: {fd}")
         if kind != socket.SOCK_STREAM:
@@ -75,23 +75,25 @@ class TCP(Stream):
         if self._in_use():
             raise uv_error(lib.UV_EBUSY, "open: this handle has a socket already")
         check(lib.uv_tcp_open(uv, fd), f"sock: {fd}")
-        if hasattr(sock, "detach"):
+        if isinstance(sock, socket.socket):
             sock.detach()
 
     def nodelay(self, enable: bool) -> None:
         """Send small writes at once (TCP_NODELAY), or gather them. Wraps uv_tcp_nodelay."""
-        check(lib.uv_tcp_nodelay(self._open(), bool(enable)), "nodelay")
+        on = bool(enable)
+        check(lib.uv_tcp_nodelay(self._open(), on), "nodelay")
 
     def keepalive(self, enable: bool, delay: int = 60) -> None:
         """Probe a connection that has been idle for `delay` seconds. Wraps uv_tcp_keepalive."""
-        seconds = _check.integer("delay", delay, 1, 2**31 - 1) if enable else 0
-        check(lib.uv_tcp_keepalive(self._open(), bool(enable), seconds), "keepalive")
+        on = bool(enable)
+        seconds = _check.integer("delay", delay, 1, 2**31 - 1) if on else 0
+        check(lib.uv_tcp_keepalive(self._open(), on, seconds), "keepalive")
 
     def simultaneous_accepts(self, enable: bool) -> None:
         """Let Windows queue several accepts; nothing elsewhere. Wraps
         uv_tcp_simultaneous_accepts."""
-        enabled = lib.uv_tcp_simultaneous_accepts(self._open(), bool(enable))
-        check(enabled, "simultaneous_accepts")
+        on = bool(enable)
+        check(lib.uv_tcp_simultaneous_accepts(self._open(), on), "simultaneous_accepts")
 
     def getsockname(self) -> Address:
         """Return the address that the socket is bound to. Wraps uv_tcp_getsockname."""
@@ -121,19 +123,23 @@ class TCP(Stream):
 
         Raises UVError (EMFILE). Wraps uv_socketpair and uv_tcp_open.
         """
-        ends = ffi.new("uv_os_sock_t[2]")
-        nonblocking = lib.UV_NONBLOCK_PIPE
-        error = lib.uv_socketpair(socket.SOCK_STREAM, 0, ends, nonblocking, nonblocking)
-        check(error, "uv_socketpair")
         pair: list[TCP] = []
         try:
-            for fd in ends:
-                tcp = cls(loop)
-                pair.append(tcp)
-                tcp.open(fd)
+            for _ in range(2):
+                pair.append(cls(loop))
+            ends = ffi.new("uv_os_sock_t[2]")
+            nonblocking = lib.UV_NONBLOCK_PIPE
+            error = lib.uv_socketpair(socket.SOCK_STREAM, 0, ends, nonblocking, nonblocking)
+            check(error, "uv_socketpair")
+            unopened = [ends[1], ends[0]]
+            try:
+                for tcp in pair:
+                    tcp.open(unopened[-1])
+                    unopened.pop()
+            finally:
+                for fd in unopened:
+                    os.close(fd)
         except BaseException:
-            for fd in ends[len(pair) - 1 if pair else 0 :]:
-                os.close(fd)
             for tcp in pair:
                 tcp.close()
             raise

@@ -59,7 +59,8 @@ class Timer(Handle):
 
     @repeat.setter
     def repeat(self, interval: int) -> None:
-        lib.uv_timer_set_repeat(self._open(), _check.integer("repeat", interval, 0, _FOREVER))
+        repeat = _check.integer("repeat", interval, 0, _FOREVER)
+        lib.uv_timer_set_repeat(self._open(), repeat)
 
     @property
     def due_in(self) -> int:

@@ -105,7 +105,7 @@ class UDP(SocketBuffers):
         from then on. When this raises, UVError (EEXIST, EBADF, EINVAL when it is no datagram
         socket), it stays the caller's. Wraps uv_udp_open.
         """
-        fd = _check.descriptor("sock", sock)
+        fd = _check.handed_over("sock", sock)
         uv = self._open()
         kind = check(lib.uvb_socket_type(fd), f"sock: {fd}")
         if kind != socket.SOCK_DGRAM:
@@ -113,7 +113,7 @@ class UDP(SocketBuffers):
         if self._in_use():
             raise uv_error(lib.UV_EBUSY, "open: this handle has a socket already")
         check(lib.uv_udp_open(uv, fd), f"sock: {fd}")
-        if hasattr(sock, "detach"):
+        if isinstance(sock, socket.socket):
             sock.detach()
 
     def getsockname(self) -> Address:
@@ -270,9 +270,7 @@ class UDP(SocketBuffers):
 
     def _send(self, data: Any, address: Any, callback: Any) -> None:
         _check.optional_function("callback", callback)
-        # What is kept must not change under libuv: bytes cannot, the rest is copied.
-        view = _check.buffer("data", data)
-        kept = view if type(view.obj) is bytes else memoryview(bytes(view))
+        kept = _check.keepable(_check.buffer("data", data))
         udp, storage = self._open(), _storage(address)
         buffers, keep = _buffer(kept)
         if callback is None:
@@ -366,7 +364,8 @@ class UDP(SocketBuffers):
     def set_multicast_loop(self, on: bool) -> None:
         """Let multicast datagrams come back to this host, as they do. Wraps
         uv_udp_set_multicast_loop."""
-        check(lib.uv_udp_set_multicast_loop(self._open(), bool(on)), "set_multicast_loop")
+        back = bool(on)
+        check(lib.uv_udp_set_multicast_loop(self._open(), back), "set_multicast_loop")
 
     def set_multicast_ttl(self, ttl: int) -> None:
         """Let multicast datagrams travel `ttl` hops, 1 to 255. Wraps
@@ -383,11 +382,13 @@ class UDP(SocketBuffers):
 
     def set_broadcast(self, on: bool) -> None:
         """Allow sending to broadcast addresses. Wraps uv_udp_set_broadcast."""
-        check(lib.uv_udp_set_broadcast(self._open(), bool(on)), "set_broadcast")
+        allowed = bool(on)
+        check(lib.uv_udp_set_broadcast(self._open(), allowed), "set_broadcast")
 
     def set_ttl(self, ttl: int) -> None:
         """Let datagrams travel `ttl` hops, 1 to 255. Wraps uv_udp_set_ttl."""
-        check(lib.uv_udp_set_ttl(self._open(), _check.integer("ttl", ttl, 1, 255)), "set_ttl")
+        hops = _check.integer("ttl", ttl, 1, 255)
+        check(lib.uv_udp_set_ttl(self._open(), hops), "set_ttl")
 
     @property
     def send_queue_size(self) -> int:
@@ -425,8 +426,8 @@ def _raw(address: Any) -> bytes:
     return bytes(ffi.buffer(pack(address)))
 
 
-def _buffer(view: memoryview) -> tuple[Any, Any]:
-    """Return a uv_buf_t over the view, and what has to live as long."""
+def _buffer(view: memoryview | bytes) -> tuple[Any, Any]:
+    """Return a uv_buf_t over it, and what has to live as long."""
     memory = ffi.from_buffer("char[]", view)
     buffers = ffi.new("uv_buf_t[1]")
     buffers[0].base, buffers[0].len = memory, len(memory)

@@ -40,7 +40,10 @@ class Wakeup:
                     end.close()
                 raise
             self._ends = ends
-        self._before = signal.set_wakeup_fd(self._ends[1].fileno(), warn_on_full_buffer=False)
+        ours = self._ends[1].fileno()
+        before = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
+        # Ours: a signal handler raised an exception before stop() could put the other back.
+        self._before = before if before != ours else -1
         lib.uvb_loop_forward_wakeup(c, self._before)
 
     def stop(self) -> None:
@@ -48,7 +51,10 @@ class Wakeup:
         so it does, as is Python's default."""
         before, self._before = self._before, None
         if before is not None:
-            signal.set_wakeup_fd(before)
+            try:
+                signal.set_wakeup_fd(before)
+            except (ValueError, OSError):  # closed in the meantime
+                signal.set_wakeup_fd(-1)
 
     def fork(self) -> None:
         """Put new sockets in the places of those that a child shares with its parent."""

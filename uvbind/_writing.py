@@ -32,6 +32,7 @@ class Writing(SocketBuffers):
 
     _uv_stream: Any = None
     _connecting = False
+    _failed_to_connect = False
     _shut = False
 
     def __init__(self, loop: Loop, ctype: str, init: Callable[..., int], *arguments: Any) -> None:
@@ -100,7 +101,9 @@ class Writing(SocketBuffers):
         return self._try_write(self._open_to_write(), (view,), send_handle)
 
     def _check_send_handle(self, data: Any, send_handle: Any) -> memoryview:
-        _check.instance("send_handle", send_handle, Handle)
+        if not isinstance(send_handle, SocketBuffers):
+            kind = type(send_handle).__name__
+            raise TypeError(f"send_handle: expected a uvbind.TCP, UDP or Pipe, not {kind}")
         if send_handle._loop is not self._loop:
             raise ValueError("send_handle: the handle is of another loop")
         send_handle.fileno()  # raises when it is closed or there is nothing to pass yet
@@ -132,16 +135,22 @@ class Writing(SocketBuffers):
                 views = _after(views, self._try_write(stream, views))
             if not views:
                 return
-        # What is kept must not change under libuv: bytes cannot, the rest is copied.
-        kept = tuple(view if type(view.obj) is bytes else memoryview(bytes(view)) for view in views)
-        buffers, keep = _buffers(kept)
+        pieces = tuple(_check.keepable(view) for view in views)
+        buffers, keep = _buffers(pieces)
 
         passed = ffi.NULL
         if send_handle is not None:
             passed = ffi.cast("uv_stream_t *", send_handle._uv_handle)
-        then, pinned = self._then(callback), (keep, send_handle)
-        request = Request(self._loop, "uv_write_t *", "write", then, pinned)
-        request._submit(lib.uv_write2, stream, buffers, len(kept), passed, _WRITE_CB)
+        then = self._then(callback, send_handle)
+        request = Request(self._loop, "uv_write_t *", "write", then, keep)
+        if send_handle is not None:
+            send_handle._passing += 1
+        try:
+            request._submit(lib.uv_write2, stream, buffers, len(pieces), passed, _WRITE_CB)
+        except UVError:
+            if send_handle is not None:
+                send_handle._passed()
+            raise
 
     def shutdown(self: Self, callback: Done[Self] = None) -> Request:
         """Send the end of the stream after all that is written; reading goes on.
@@ -152,8 +161,8 @@ class Writing(SocketBuffers):
         """
         _check.optional_function("callback", callback)
         stream = self._open_stream()
-        if self._connecting:
-            raise uv_error(lib.UV_ENOTCONN, "shutdown: not connected yet")
+        if self._connecting or self._failed_to_connect:
+            raise uv_error(lib.UV_ENOTCONN, "shutdown: not connected")
 
         request = Request(self._loop, "uv_shutdown_t *", "shutdown", self._then(callback))
         request._submit(lib.uv_shutdown, stream, _SHUTDOWN_CB)
@@ -162,7 +171,9 @@ class Writing(SocketBuffers):
 
     def is_writable(self) -> bool:
         """Tell whether the stream can be written to. Wraps uv_is_writable."""
-        return self._uv is not None and bool(lib.uv_is_writable(self._open_stream()))
+        if self._uv is None or self._connecting or self._failed_to_connect:
+            return False
+        return bool(lib.uv_is_writable(self._open_stream()))
 
     @property
     def write_queue_size(self) -> int:
@@ -171,7 +182,8 @@ class Writing(SocketBuffers):
 
     def set_blocking(self, blocking: bool) -> None:
         """Let writes block the whole loop until they are done. Wraps uv_stream_set_blocking."""
-        check(lib.uv_stream_set_blocking(self._open_stream(), bool(blocking)), "set_blocking")
+        block = bool(blocking)
+        check(lib.uv_stream_set_blocking(self._open_stream(), block), "set_blocking")
 
     # -- for the other modules
 
@@ -179,10 +191,14 @@ class Writing(SocketBuffers):
         """A failure nobody gave a callback for."""
         raise NotImplementedError
 
-    def _then(self, callback: Any) -> Callable[[UVError | None], object]:
+    def _then(
+        self, callback: Any, passed: Handle | None = None
+    ) -> Callable[[UVError | None], object]:
         """Return what a request does when it is done: call back, or report a failure."""
 
         def finish(error: UVError | None) -> None:
+            if passed is not None:
+                passed._passed()
             if callback is not None:
                 callback(self, error)
             elif error is not None:
@@ -196,7 +212,7 @@ class Writing(SocketBuffers):
 
     def _open_to_write(self) -> Any:
         stream = self._open_stream()
-        if not lib.uv_is_writable(stream):
+        if self._failed_to_connect or not lib.uv_is_writable(stream):
             if self._shut:
                 raise uv_error(lib.UV_EPIPE, "write: not after shutdown()")
             raise uv_error(lib.UV_ENOTCONN, "write: this handle is not connected")
@@ -211,8 +227,8 @@ class Writing(SocketBuffers):
         self._uv_stream = None
 
 
-def _buffers(views: tuple[memoryview, ...]) -> tuple[Any, Any]:
-    """Return an array of uv_buf_t over the views, and what has to live as long."""
+def _buffers(views: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Return an array of uv_buf_t over bytes-like objects, and what has to live as long."""
     buffers = ffi.new("uv_buf_t[]", len(views))
     keep = [ffi.from_buffer("char[]", view) for view in views]
     for buffer, memory in zip(buffers, keep):

@@ -16,6 +16,7 @@ int uvb_loop_watch_exhaustion(uvb_loop *loop) {
 }
 void uvb_exhaustion_close(uvb_loop *loop) { (void)loop; }
 void uvb_exhaustion_rearm(uvb_loop *loop) { (void)loop; }
+void uvb_exhaustion_forked(uvb_loop *loop) { (void)loop; }
 int uvb_exhaustion_fork(uvb_loop *loop) {
   (void)loop;
   return UV_ENOSYS;
@@ -90,7 +91,15 @@ void uvb_exhaustion_rearm(uvb_loop *loop) {
     uvb_loop_watch_exhaustion(loop);
 }
 
-/* In a forked child: the same descriptors, another pipe. */
+/* In a forked child: the parent would see no hangup while we hold the other end as well. */
+void uvb_exhaustion_forked(uvb_loop *loop) {
+  if (loop->exhausted_fd != -1 && loop->uv.emfile_fd != -1) {
+    close(loop->uv.emfile_fd);
+    loop->uv.emfile_fd = -1;
+  }
+}
+
+/* Another pipe, whose read end takes the number of the parent's, which is watched. */
 int uvb_exhaustion_fork(uvb_loop *loop) {
   uv_file ends[2];
   int err;
@@ -100,13 +109,14 @@ int uvb_exhaustion_fork(uvb_loop *loop) {
   err = uv_pipe(ends, 0, 0);
   if (err != 0)
     return err;
-  if (dup2(ends[0], loop->exhausted_fd) == -1 ||
-      dup2(ends[1], loop->uv.emfile_fd) == -1)
+  if (dup2(ends[0], loop->exhausted_fd) == -1) {
     err = uv_translate_sys_error(errno);
-  fcntl(loop->exhausted_fd, F_SETFD, FD_CLOEXEC); /* macOS has no dup3 */
-  fcntl(loop->uv.emfile_fd, F_SETFD, FD_CLOEXEC);
+    close(ends[1]);
+  } else {
+    fcntl(loop->exhausted_fd, F_SETFD, FD_CLOEXEC); /* macOS has no dup3 */
+    loop->uv.emfile_fd = ends[1];
+  }
   close(ends[0]);
-  close(ends[1]);
   return err;
 }
 

@@ -20,7 +20,12 @@ void *uvb_handle_uv(uvb_handle *handle) { return &handle->uv; }
 
 static void close_cb(uv_handle_t *handle) { uvb_on_close(((uvb_handle *)handle->data)->self); }
 
-void uvb_handle_close(uvb_handle *handle) { uv_close(&handle->uv.handle, close_cb); }
+void uvb_handle_close(uvb_handle *handle) {
+  if (handle->uv.handle.type == UV_UNKNOWN_HANDLE) /* libuv has never seen it */
+    uvb_on_close(handle->self);
+  else if (!uv_is_closing(&handle->uv.handle))
+    uv_close(&handle->uv.handle, close_cb);
+}
 
 int uvb_tcp_close_reset(uvb_handle *handle) {
   return uv_tcp_close_reset(&handle->uv.tcp, close_cb);

@@ -60,11 +60,22 @@ static void close_internal(uvb_loop *loop, uv_handle_t *handle) {
   }
 }
 
+/* Two threads may come here at once, for cffi has let go of the GIL. */
+static int begin(uvb_loop *loop) {
+#ifdef _MSC_VER
+  return _InterlockedExchange((volatile long *)&loop->running, 1) == 0;
+#else
+  return __atomic_exchange_n(&loop->running, 1, __ATOMIC_ACQ_REL) == 0;
+#endif
+}
+
 /* Python has made sure that no handle of its own and no request is left, so the only
  * callbacks that run here are those of the internal handles. */
 int uvb_loop_close(uvb_loop *loop) {
   int err;
 
+  if (!begin(loop))
+    return UV_EALREADY;
   loop->closing = 1;
   uvb_exhaustion_close(loop);
   close_internal(loop, (uv_handle_t *)&loop->wakeup);
@@ -80,17 +91,21 @@ int uvb_loop_close(uvb_loop *loop) {
   return err;
 }
 
-int uvb_loop_run(uvb_loop *loop, int mode) {
-  int more = uv_run(&loop->uv, (uv_run_mode)mode);
+/* Python's part of run() can be left at any point by what a signal handler raises, so what has
+ * to be undone in any case is undone here. */
+int uvb_loop_run(uvb_loop *loop, int mode, unsigned long thread) {
+  int more;
+  if (!begin(loop))
+    return UV_EALREADY;
+  loop->owner = thread;
+  more = uv_run(&loop->uv, (uv_run_mode)mode);
   uvb_python_leave(loop);
+  loop->owner = 0;
+  loop->running = 0;
   return more;
 }
 
 uv_loop_t *uvb_loop_uv(uvb_loop *loop) { return &loop->uv; }
-
-unsigned long uvb_loop_owner(const uvb_loop *loop) { return loop->owner; }
-
-void uvb_loop_set_owner(uvb_loop *loop, unsigned long owner) { loop->owner = owner; }
 
 unsigned int uvb_loop_active_requests(const uvb_loop *loop) {
   return loop->uv.active_reqs.count;
@@ -130,10 +145,20 @@ int uvb_loop_watch_wakeup(uvb_loop *loop, int fd) {
   return uv_poll_start(&loop->wakeup, UV_READABLE, wakeup_cb);
 }
 
-/* Before libuv makes a new poll set of all descriptors: ours must be the child's own by then. */
+/* In a child right after the fork: nothing of the parent's is touched any more. */
+void uvb_loop_forked(uvb_loop *loop) {
+  loop->forked = 1;
+  uvb_exhaustion_forked(loop);
+}
+
+/* Our descriptors must be the child's own before libuv makes a new poll set of all. */
 int uvb_loop_fork(uvb_loop *loop) {
   int err = uvb_exhaustion_fork(loop);
-  return err != 0 ? err : uv_loop_fork(&loop->uv);
+  if (err == 0)
+    err = uv_loop_fork(&loop->uv);
+  if (err == 0)
+    loop->forked = 0;
+  return err;
 }
 
 static void walk_cb(uv_handle_t *handle, void *found) {

@@ -69,15 +69,28 @@ int uvb_python_init(uvb_loop *loop) {
   return 0;
 }
 
-/* Hand over what a callback raised. `failed` itself only fails when memory is out. */
+/* Hand over what a callback raised. `failed` only fails when Ctrl-C meets it, or when memory is
+ * out: then both are handed over. */
 void uvb_report(void) {
-  PyObject *type, *value, *traceback, *done;
+  PyObject *type, *value, *traceback, *done = NULL;
   PyErr_Fetch(&type, &value, &traceback);
   PyErr_NormalizeException(&type, &value, &traceback);
   if (traceback != NULL)
     PyException_SetTraceback(value, traceback);
-  done = PyObject_CallFunctionObjArgs(failed, value, NULL);
-  if (done == NULL)
+  for (int attempt = 0; done == NULL && attempt < 3; attempt++) {
+    PyObject *second_type, *second, *second_traceback;
+    done = PyObject_CallFunctionObjArgs(failed, value, NULL);
+    if (done == NULL) {
+      PyErr_Fetch(&second_type, &second, &second_traceback);
+      PyErr_NormalizeException(&second_type, &second, &second_traceback);
+      if (second != NULL)
+        Py_XDECREF(PyObject_CallFunctionObjArgs(failed, second, NULL));
+      Py_XDECREF(second_type);
+      Py_XDECREF(second);
+      Py_XDECREF(second_traceback);
+    }
+  }
+  if (PyErr_Occurred())
     PyErr_WriteUnraisable(failed);
   Py_XDECREF(done);
   Py_XDECREF(type);

@@ -4,7 +4,9 @@
 void uvb_alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
   uvb_handle *ours = handle->data;
   (void)suggested;
-  if (ours->into != NULL) {
+  if (ours->loop->forked) {
+    *buffer = uv_buf_init(NULL, 0); /* what the child read would be missing in the parent */
+  } else if (ours->into != NULL) {
     buffer->base = ours->into;
     buffer->len = ours->into_size;
   } else {
@@ -19,6 +21,8 @@ void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size) {
 }
 
 void uvb_read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer) {
+  if (((uvb_handle *)stream->data)->loop->forked)
+    return;
   if (nread > 0)
     uvb_python_read(stream->data, buffer->base, nread);
   else if (nread < 0) /* 0 is libuv's "nothing after all" */

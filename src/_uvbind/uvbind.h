@@ -21,7 +21,9 @@ enum {
 struct uvb_loop {
   uv_loop_t uv;
   void *self;
-  unsigned long owner;
+  unsigned long owner;  /* ident of the thread that uses the loop, 0 when none does */
+  int running;
+  int forked;           /* this is a child process, and uvb_loop_fork was not called yet */
   char *slab;           /* every read of the loop lands here first */
   char *datagrams;      /* and what recvmmsg receives here */
   int internal_handles; /* ours that are closing */
@@ -74,6 +76,7 @@ void uvb_python_let_go(uvb_loop *loop, void *kept);
 void uvb_exhaustion_init(uvb_loop *loop);
 void uvb_exhaustion_close(uvb_loop *loop);
 void uvb_exhaustion_rearm(uvb_loop *loop);
+void uvb_exhaustion_forked(uvb_loop *loop);
 int uvb_exhaustion_fork(uvb_loop *loop);
 
 /* loop.c: the close callback of our own handles. */

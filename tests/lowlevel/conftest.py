@@ -19,7 +19,7 @@ def loop() -> Iterator[uvbind.Loop]:
     yield loop
     guard.close()
     loop.run(uvbind.RunMode.NOWAIT)
-    left = list(loop._handles)
+    left = list(loop._handles.values())
     if left or loop._requests:
         loop.__exit__(None, None, None)
         pytest.fail(f"the test left handles open: {left}")
@@ -52,7 +52,7 @@ class Peers:
         listener.listen(on_connection)
         self.client = uvbind.TCP(loop)
         self.client.connect(listener.getsockname(), on_connect)
-        while not accepted or listener in loop._handles or loop._requests:
+        while not accepted or id(listener) in loop._handles or loop._requests:
             loop.run(uvbind.RunMode.ONCE)
         self.server = accepted[0]
 

@@ -110,15 +110,15 @@ def test_what_cannot_be_passed_is_named(loop, peers, ipc):
     other = uvbind.Loop()
     elsewhere, unbound, timer = uvbind.TCP(other), uvbind.TCP(loop), uvbind.Timer(loop)
     for verb in (sender.write2, sender.try_write2):
-        with pytest.raises(TypeError, match=r"send_handle: expected a uvbind\.Handle, not int"):
+        with pytest.raises(TypeError, match=r"send_handle: expected a uvbind\.TCP, UDP or Pipe"):
             verb(b"x", 1)
         with pytest.raises(ValueError, match="send_handle: the handle is of another loop"):
             verb(b"x", elsewhere)
         with pytest.raises(uvbind.UVError, match="fileno: bad file descriptor"):
             verb(b"x", unbound)
-        with pytest.raises(uvbind.UVError, match="fileno: invalid argument"):
+        with pytest.raises(TypeError, match=r"send_handle: expected .*, not Timer"):
             verb(b"x", timer)
-        with pytest.raises(ValueError, match="data: a handle travels with at least one byte"):
+        with pytest.raises(ValueError, match="data: a handle travels with"):
             verb(b"", peers.server)
     with pytest.raises(uvbind.UVError, match="invalid argument"):
         peers.client.write2(b"x", peers.server)
@@ -144,8 +144,10 @@ def test_open_takes_sockets_and_pipes_only(loop, tmp_path):
     pipe = uvbind.Pipe(loop)
     with open(tmp_path / "file", "w") as file, open(os.devnull) as null:
         for bad in (file, null):
-            with pytest.raises(uvbind.UVError, match="is neither a socket nor a pipe"):
+            with pytest.raises(TypeError, match=r"hand over os\.dup"):
                 pipe.open(bad)
+            with pytest.raises(uvbind.UVError, match="is neither a socket nor a pipe"):
+                pipe.open(bad.fileno())
     with pytest.raises(uvbind.UVError, match="bad file descriptor"):
         pipe.open(10**6)
     pipe.close()

@@ -174,12 +174,14 @@ def test_open_that_fails_leaves_the_socket_alone(loop, tcp, tmp_path):
             tcp.open(udp)
         assert udp.fileno() > 0
     with open(tmp_path / "file", "w") as file:
-        with pytest.raises(uvbind.UVError, match=r"sock: \d+: socket operation on non-socket"):
+        with pytest.raises(TypeError, match="sock: expected a socket or a file descriptor"):
             tcp.open(file)
+        with pytest.raises(uvbind.UVError, match=r"sock: \d+: socket operation on non-socket"):
+            tcp.open(file.fileno())
         file.write("still open")
     with pytest.raises(uvbind.UVError, match="bad file descriptor"):
         tcp.open(10**6)
-    with pytest.raises(TypeError, match="sock: expected a file descriptor"):
+    with pytest.raises(TypeError, match="sock: expected a socket or a file descriptor"):
         tcp.open("sock")
 
 

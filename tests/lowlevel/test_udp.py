@@ -394,7 +394,7 @@ def test_options_reach_the_socket(loop):
         ("set_membership", ("239.0.0.1", "nowhere"), uvbind.UVError, "group: '239.0.0.1'"),
         ("set_multicast_interface", ("nowhere",), uvbind.UVError, "interface: 'nowhere'"),
         ("set_multicast_interface", (17,), TypeError, "interface: expected an address"),
-        ("open", ("sock",), TypeError, "sock: expected a file descriptor"),
+        ("open", ("sock",), TypeError, "sock: expected a socket or a file descriptor"),
     ],
 )
 def test_bad_arguments_are_named(loop, verb, arguments, error, message):

@@ -8,18 +8,17 @@ typedef struct uvb_request uvb_request;
 
 enum { UVB_SOCKADDR_SIZE = 128, UVB_HOST_SIZE = 64 };
 
-/* Loops. `owner` is the ident of the thread that uses the loop, 0 when none does. */
+/* Loops. */
 uvb_loop *uvb_loop_new(void *self, int *error);
 int uvb_loop_close(uvb_loop *loop);
-int uvb_loop_run(uvb_loop *loop, int mode);
+int uvb_loop_run(uvb_loop *loop, int mode, unsigned long thread);
 uv_loop_t *uvb_loop_uv(uvb_loop *loop);
-unsigned long uvb_loop_owner(const uvb_loop *loop);
-void uvb_loop_set_owner(uvb_loop *loop, unsigned long owner);
 unsigned int uvb_loop_active_requests(const uvb_loop *loop);
 int uvb_loop_configure(uvb_loop *loop, int option, int argument);
 int uvb_loop_watch_wakeup(uvb_loop *loop, int fd);
 void uvb_loop_forward_wakeup(uvb_loop *loop, int fd);
 int uvb_loop_watch_exhaustion(uvb_loop *loop);
+void uvb_loop_forked(uvb_loop *loop);
 int uvb_loop_fork(uvb_loop *loop);
 void uvb_loop_walk(uvb_loop *loop, void *found);
 
