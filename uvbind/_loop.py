@@ -104,15 +104,16 @@ class Loop:
         return more
 
     def _run(self, mode: RunMode) -> bool:
+        c = self._c
         self._raise_unless_usable()
-        if self._c.running:
+        if c.running:
             raise RuntimeError("run: the loop is running already")
         me = get_ident()
         self._take_over(me)
         try:
-            self._wakeup.start(self._c)
+            self._wakeup.start(c)
             with self._entered():
-                more = lib.uvb_loop_run(self._c, mode, me)
+                more = lib.uvb_loop_run(c, mode, me)
         finally:
             self._wakeup.stop()
         if more < 0:
@@ -307,6 +308,7 @@ class Loop:
         if c is None or c.owner != get_ident():
             with _claiming:
                 self._raise_unless_usable()
+                c = self._c
                 if c.owner != 0:
                     raise RuntimeError(
                         "the loop is in use by another thread; reach it with Async.send from here"
@@ -316,6 +318,7 @@ class Loop:
     def _take_over(self, me: int) -> None:
         """Let this thread run what another has set up, unless that is in the middle of it."""
         with _claiming:
+            self._raise_unless_usable()
             before, self._c.owner = self._c.owner, me
             # From now on a verb in the other thread raises; one that it had begun shows here.
             frame = sys._current_frames().get(before) if before not in (0, me) else None
