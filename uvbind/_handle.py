@@ -6,6 +6,7 @@ is closed by garbage collection.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
@@ -189,6 +190,18 @@ class SocketBuffers(Handle):
     @recv_buffer_size.setter
     def recv_buffer_size(self, size: int) -> None:
         self._buffer_size(lib.uv_recv_buffer_size, _check.integer("size", size, 1, 2**31 - 1))
+
+    def _take_over(self, sock: Any, wanted: int, kind: str, libuv_open: Callable[..., int]) -> None:
+        """Give a socket of the caller's to libuv, which checks next to nothing itself."""
+        fd = _check.handed_over("sock", sock)
+        uv = self._open()
+        if check(lib.uvb_socket_type(fd), f"sock: {fd}") != wanted:
+            raise uv_error(lib.UV_EINVAL, f"sock: {fd} is not a {kind} socket")
+        if self._in_use():
+            raise uv_error(lib.UV_EBUSY, "open: this handle has a socket already")
+        check(libuv_open(uv, fd), f"sock: {fd}")
+        if isinstance(sock, socket.socket):
+            sock.detach()
 
     def _in_use(self) -> bool:
         fd = ffi.new("uv_os_fd_t *")

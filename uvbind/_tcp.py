@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from uvbind import _check
 from uvbind._address import Address, ask, pack
-from uvbind._errors import UVError, check, uv_error
+from uvbind._errors import UVError, check
 from uvbind._loop import Loop
 from uvbind._request import Request
 from uvbind._stream import Stream
@@ -67,16 +67,7 @@ class TCP(Stream):
         from then on. When this raises, UVError (EEXIST, EBADF, EINVAL when it is no stream
         socket), it stays the caller's. Wraps uv_tcp_open.
         """
-        fd = _check.handed_over("sock", sock)
-        uv = self._open()
-        kind = check(lib.uvb_socket_type(fd), f"sock: {fd}")
-        if kind != socket.SOCK_STREAM:
-            raise uv_error(lib.UV_EINVAL, f"sock: {fd} is not a stream socket")
-        if self._in_use():
-            raise uv_error(lib.UV_EBUSY, "open: this handle has a socket already")
-        check(lib.uv_tcp_open(uv, fd), f"sock: {fd}")
-        if isinstance(sock, socket.socket):
-            sock.detach()
+        self._take_over(sock, socket.SOCK_STREAM, "stream", lib.uv_tcp_open)
 
     def nodelay(self, enable: bool) -> None:
         """Send small writes at once (TCP_NODELAY), or gather them. Wraps uv_tcp_nodelay."""

@@ -105,16 +105,7 @@ class UDP(SocketBuffers):
         from then on. When this raises, UVError (EEXIST, EBADF, EINVAL when it is no datagram
         socket), it stays the caller's. Wraps uv_udp_open.
         """
-        fd = _check.handed_over("sock", sock)
-        uv = self._open()
-        kind = check(lib.uvb_socket_type(fd), f"sock: {fd}")
-        if kind != socket.SOCK_DGRAM:
-            raise uv_error(lib.UV_EINVAL, f"sock: {fd} is not a datagram socket")
-        if self._in_use():
-            raise uv_error(lib.UV_EBUSY, "open: this handle has a socket already")
-        check(lib.uv_udp_open(uv, fd), f"sock: {fd}")
-        if isinstance(sock, socket.socket):
-            sock.detach()
+        self._take_over(sock, socket.SOCK_DGRAM, "datagram", lib.uv_udp_open)
 
     def getsockname(self) -> Address:
         """Return the address that the socket is bound to. Wraps uv_udp_getsockname."""
