@@ -197,6 +197,7 @@ class Stream(Writing):
             self._connecting = False
             self._connected = error is None
             self._failed_to_connect = error is not None
+            self._use_fast_lane(error is None)
             callback(self, error)
 
         if self._connected or self._listening:  # libuv finds out too late

@@ -23,7 +23,7 @@ _SHUTDOWN_CB = ffi.addressof(lib, "uvb_shutdown_cb")
 
 
 def _not_now(data: object) -> bool:
-    """The fast lane of write() on a closed stream: leaves it to the other."""
+    """The fast lane of write() where there is none: leaves it to the other."""
     return False
 
 
@@ -40,7 +40,13 @@ class Writing(SocketBuffers):
         address = lib.uvb_handle_uv(self._c)
         self._uv_stream = ffi.cast("uv_stream_t *", address)
         self._address = int(ffi.cast("uintptr_t", self._c))
-        self._write_now = FAST["writer"](self._address) if FAST else self._write_bytes
+        self._use_fast_lane(True)
+
+    def _use_fast_lane(self, use: bool) -> None:
+        """Let write() try C first, or have everything go through the checks in Python."""
+        self._write_now: Callable[[object], bool] = _not_now
+        if use:
+            self._write_now = FAST["writer"](self._address) if FAST else self._write_bytes
 
     def write(self: Self, data: Any, callback: Done[Self] = None) -> None:
         """Write all of `data`, a bytes-like object, now or as soon as the peer takes it.
@@ -219,7 +225,7 @@ class Writing(SocketBuffers):
         return stream
 
     def _begin_close(self) -> None:
-        self._write_now = _not_now
+        self._use_fast_lane(False)
         super()._begin_close()
 
     def _end_close(self) -> None:

@@ -102,6 +102,10 @@ def test_public_names_have_docstrings_and_say_what_they_wrap():
         if not isinstance(thing, type) or thing.__module__.startswith("typing"):
             continue
         for attribute in dir(thing):
+            if any(
+                attribute in vars(base) for base in thing.__mro__ if base.__module__ == "builtins"
+            ):
+                continue  # Python's own, of tuples and exceptions
             value = inspect.getattr_static(thing, attribute)
             function = value.fget if isinstance(value, property) else value
             function = getattr(function, "__func__", function)
