@@ -203,6 +203,25 @@ class SocketBuffers(Handle):
         if isinstance(sock, socket.socket):
             sock.detach()
 
+    def _report(self, error: UVError) -> None:
+        """A failure nobody gave a callback for."""
+        raise NotImplementedError
+
+    def _then(
+        self, callback: Any, passed: Handle | None = None
+    ) -> Callable[[UVError | None], object]:
+        """Return what a request does when it is done: call back, or report a failure."""
+
+        def finish(error: UVError | None) -> None:
+            if passed is not None:
+                passed._passed()
+            if callback is not None:
+                callback(self, error)
+            elif error is not None:
+                self._report(error)
+
+        return finish
+
     def _in_use(self) -> bool:
         fd = ffi.new("uv_os_fd_t *")
         return bool(lib.uv_fileno(self._uv_handle, fd) == 0)

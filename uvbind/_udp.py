@@ -270,13 +270,7 @@ class UDP(SocketBuffers):
                 check(sent, "send")
                 return
 
-        def finish(error: UVError | None) -> None:
-            if callback is not None:
-                callback(self, error)
-            elif error is not None:
-                self._report(error)
-
-        request = Request(self._loop, "uv_udp_send_t *", "send", finish, keep)
+        request = Request(self._loop, "uv_udp_send_t *", "send", self._then(callback), keep)
         request._submit(lib.uv_udp_send, udp, buffers, 1, storage, _SEND_CB)
 
     def _send_portion(self, datagrams: list[Any]) -> int:

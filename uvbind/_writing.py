@@ -193,25 +193,6 @@ class Writing(SocketBuffers):
 
     # -- for the other modules
 
-    def _report(self, error: UVError) -> None:
-        """A failure nobody gave a callback for."""
-        raise NotImplementedError
-
-    def _then(
-        self, callback: Any, passed: Handle | None = None
-    ) -> Callable[[UVError | None], object]:
-        """Return what a request does when it is done: call back, or report a failure."""
-
-        def finish(error: UVError | None) -> None:
-            if passed is not None:
-                passed._passed()
-            if callback is not None:
-                callback(self, error)
-            elif error is not None:
-                self._report(error)
-
-        return finish
-
     def _open_stream(self) -> Any:
         self._open()
         return self._uv_stream
