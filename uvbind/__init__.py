@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 
 from uvbind._address import Address
 from uvbind._async import Async
+from uvbind._dns import AddressInfo, getaddrinfo, getnameinfo
 from uvbind._errors import UVError, err_name, strerror, translate_sys_error
 from uvbind._handle import Handle
 from uvbind._loop import Loop, MetricsInfo, RunMode
@@ -33,6 +34,7 @@ __all__ = [
     "TCP",
     "UDP",
     "Address",
+    "AddressInfo",
     "Async",
     "Check",
     "Handle",
@@ -53,6 +55,8 @@ __all__ = [
     "__version__",
     "err_name",
     "features",
+    "getaddrinfo",
+    "getnameinfo",
     "strerror",
     "translate_sys_error",
     "version",

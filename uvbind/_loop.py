@@ -64,7 +64,8 @@ class Loop:
     it. When run() has returned, the next thread to use the loop takes it over. Only
     Async.send may come from elsewhere at any time.
 
-    `with Loop() as loop:` closes the handles that are left, then the loop.
+    `with Loop() as loop:` closes the handles that are left, cancels the lookups that have not
+    begun, waits for those that have, then closes the loop.
 
     Raises UVError (EMFILE, ENOMEM) when the system has no room for another.
     """
@@ -84,6 +85,7 @@ class Loop:
         if c == ffi.NULL:
             raise uv_error(error[0], "uv_loop_init")
         self._c = c
+        self._address = int(ffi.cast("uintptr_t", c))
         self._uv = lib.uvb_loop_uv(c)
         _loops.add(self)
 
@@ -171,6 +173,8 @@ class Loop:
         while self._handles or self._pending():
             for handle in list(self._handles.values()):
                 handle.close()
+            for request in list(self._requests):
+                request._give_up()
             self._run(RunMode.ONCE)
         failures, self._failures = self._failures, deque()
         self.close()
@@ -298,6 +302,8 @@ class Loop:
         check(lib.uvb_loop_fork(self._c), "uv_loop_fork")
         for handle in self._handles.values():
             handle._after_fork()
+        for request in list(self._requests):
+            request._after_fork()
         self._forked = False
 
     # -- for the other modules
@@ -323,10 +329,11 @@ class Loop:
             # From now on a verb in the other thread raises; one that it had begun shows here.
             frame = sys._current_frames().get(before) if before not in (0, me) else None
             while frame is not None and frame.f_globals.get("__package__") == "uvbind":
-                user = frame.f_locals.get("self")
-                if user is self or getattr(user, "_loop", None) is self:
-                    self._c.owner = before
-                    raise RuntimeError("run: another thread is using the loop right now")
+                for name in ("self", "loop"):
+                    user = frame.f_locals.get(name)
+                    if user is self or getattr(user, "_loop", None) is self:
+                        self._c.owner = before
+                        raise RuntimeError("run: another thread is using the loop right now")
                 frame = frame.f_back
 
     def _raise_unless_usable(self) -> None:

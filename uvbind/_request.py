@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from uvbind._callbacks import crossing
-from uvbind._errors import UVError, check, uv_error
+from uvbind._callbacks import FAST, crossing
+from uvbind._errors import check, uv_error
 from uvbind._uvbind import ffi, lib
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Request:
         loop: Loop,
         ctype: str,
         what: str,
-        finish: Callable[[UVError | None], object],
+        finish: Callable[..., object],
         keep: object = None,
     ) -> None:
         """`finish(error)` is called when it is done; `keep` is what must not go away till then."""
@@ -34,23 +34,25 @@ class Request:
         self._what = what
         self._finish = finish
         self._keep = keep
-        self._pin = ffi.new_handle(self)
-        self._c = lib.uvb_request_new(self._pin)
-        if self._c == ffi.NULL:
-            raise MemoryError
-        self._uv = ffi.cast(ctype, lib.uvb_request_uv(self._c))
+        if FAST:
+            made = self._address = FAST["request"](loop._address, self)
+        else:
+            self._pin = ffi.new_handle(self)
+            made = lib.uvb_request_new(loop._c, self._pin)
+            if made == ffi.NULL:
+                raise MemoryError
+        self._uv = ffi.cast(ctype, made)
 
     def cancel(self) -> None:
-        """Give the operation up if it has not begun; its callback then gets ECANCELED.
+        """Give the operation up if it has not begun; its callback then gets EAI_CANCELED.
 
-        Raises UVError: EBUSY when it has begun, EINVAL when it is of a kind that cannot be
-        cancelled (connect, write, shutdown: close the handle instead) or is done. Wraps
-        uv_cancel.
+        Lookups only: of the others close the handle instead. Raises UVError: EBUSY when it has
+        begun, EINVAL when it is of another kind or done. Wraps uv_cancel.
         """
         self._loop._use()
         if self._done:
             raise uv_error(lib.UV_EINVAL, f"cancel: this {self._what} is done")
-        check(lib.uv_cancel(ffi.cast("uv_req_t *", self._uv)), f"cancel: {self._what}")
+        check(lib.uvb_request_cancel(self._uv), f"cancel: {self._what}")
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
@@ -72,14 +74,24 @@ class Request:
     def _release(self) -> None:
         self._done = True
         self._loop._requests.discard(self)
-        lib.uvb_request_free(self._c)
-        self._c = self._uv = self._keep = None
+        lib.uvb_request_free(self._uv)
+        self._uv = self._keep = None
 
     def _complete(self, status: int) -> None:
         try:
             self._release()
         finally:
             self._finish(None if status == 0 else uv_error(status, self._what))
+
+    def _give_up(self) -> None:
+        """The loop is being closed: cancel what can be cancelled."""
+
+    def _runs(self) -> bool:
+        """Tell whether one of libuv's threads is at work on it."""
+        return False
+
+    def _after_fork(self) -> None:
+        """This is a child process, and Loop.fork() was called."""
 
 
 @crossing

@@ -31,18 +31,31 @@ int uvb_tcp_close_reset(uvb_handle *handle) {
   return uv_tcp_close_reset(&handle->uv.tcp, close_cb);
 }
 
-uvb_request *uvb_request_new(void *self) {
+void *uvb_request_new(uvb_loop *loop, void *self) {
   uvb_request *request = calloc(1, sizeof *request);
   if (request != NULL) {
     request->self = self;
+    request->loop = loop;
     request->uv.req.data = request;
   }
   return request;
 }
 
-void uvb_request_free(uvb_request *request) { free(request); }
+void uvb_request_free(void *request) {
+  const union uv_any_req *uv = request;
+  if (uv->req.type == UV_GETADDRINFO)
+    uv_freeaddrinfo(uv->getaddrinfo.addrinfo);
+  free(request);
+}
 
-void *uvb_request_uv(uvb_request *request) { return &request->uv; }
+/* libuv has nothing left to cancel of one that is done, but its callback has not been told. */
+int uvb_request_cancel(void *ours) {
+  uvb_request *request = ours;
+  if (!request->later)
+    return uv_cancel(&request->uv.req);
+  request->status = UV_EAI_CANCELED;
+  return 0;
+}
 
 static void *self_of(void *data) { return ((uvb_handle *)data)->self; }
 

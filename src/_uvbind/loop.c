@@ -8,7 +8,7 @@
 /* libuv aborts when there is no descriptor left for the pipe that its first loop makes for
  * the signals of the process, and up to 1.50 forgets the poll set of a loop that could not
  * get the rest. */
-static int init(uv_loop_t *loop) {
+int uvb_plain_loop_init(uv_loop_t *loop) {
 #ifdef _WIN32
   return uv_loop_init(loop);
 #else
@@ -32,13 +32,14 @@ uvb_loop *uvb_loop_new(void *self, int *error) {
   *error = UV_ENOMEM;
   if (loop == NULL || slab == NULL)
     goto failed;
-  *error = init(&loop->uv);
+  *error = uvb_plain_loop_init(&loop->uv);
   if (*error != 0)
     goto failed;
   loop->uv.data = loop;
   loop->self = self;
   loop->slab = slab;
   uvb_exhaustion_init(loop);
+  uvb_later_init(loop);
   uvb_python_init(loop);
   return loop;
 
@@ -79,6 +80,7 @@ int uvb_loop_close(uvb_loop *loop) {
   loop->closing = 1;
   uvb_exhaustion_close(loop);
   close_internal(loop, (uv_handle_t *)&loop->wakeup);
+  close_internal(loop, (uv_handle_t *)&loop->later);
   close_internal(loop, (uv_handle_t *)&loop->before_poll);
   while (loop->internal_handles > 0)
     uv_run(&loop->uv, UV_RUN_NOWAIT);
@@ -108,7 +110,7 @@ int uvb_loop_run(uvb_loop *loop, int mode, unsigned long thread) {
 uv_loop_t *uvb_loop_uv(uvb_loop *loop) { return &loop->uv; }
 
 unsigned int uvb_loop_active_requests(const uvb_loop *loop) {
-  return loop->uv.active_reqs.count;
+  return loop->uv.active_reqs.count + loop->done;
 }
 
 int uvb_loop_configure(uvb_loop *loop, int option, int argument) {
@@ -156,8 +158,10 @@ int uvb_loop_fork(uvb_loop *loop) {
   int err = uvb_exhaustion_fork(loop);
   if (err == 0)
     err = uv_loop_fork(&loop->uv);
-  if (err == 0)
+  if (err == 0) {
+    uvb_lookups_forked(loop);
     loop->forked = 0;
+  }
   return err;
 }
 

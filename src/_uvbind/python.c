@@ -24,6 +24,10 @@ void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
   uvb_on_read(handle->self, data, nread);
 }
 
+void uvb_python_request(uvb_request *request, int status) {
+  uvb_on_request(request->self, status);
+}
+
 void *uvb_python_keep(void *object, const char *data, size_t size) {
   void *copy = malloc(size);
   (void)object;
@@ -45,6 +49,7 @@ int uvb_install(void *dict) {
 #else
 
 static PyObject *failed; /* Python's: takes an exception that left a callback */
+static PyObject *complete; /* "_complete", the method of a request that is done */
 
 void uvb_enter(uvb_loop *loop) {
   if (!loop->has_gil) {
@@ -119,6 +124,36 @@ void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
   Py_DECREF(object);
 }
 
+/* A request is done. Its loop keeps the Python object until then, and it keeps itself no more. */
+void uvb_python_request(uvb_request *request, int status) {
+  PyObject *object = request->self, *result = NULL, *number;
+
+  uvb_enter(request->loop);
+  Py_INCREF(object);
+  number = PyLong_FromLong(status);
+  if (number != NULL)
+    result = PyObject_CallMethodObjArgs(object, complete, number, NULL);
+  if (result == NULL)
+    uvb_report();
+  Py_XDECREF(result);
+  Py_XDECREF(number);
+  Py_DECREF(object);
+}
+
+/* request(loop, object) -> the address of a new uvb_request. */
+static PyObject *request(PyObject *module, PyObject *args) {
+  PyObject *address, *object;
+  void *loop, *made;
+  (void)module;
+  if (!PyArg_UnpackTuple(args, "request", 2, 2, &address, &object))
+    return NULL;
+  loop = PyLong_AsVoidPtr(address);
+  if (loop == NULL)
+    return NULL;
+  made = uvb_request_new(loop, object);
+  return made == NULL ? PyErr_NoMemory() : PyLong_FromVoidPtr(made);
+}
+
 void *uvb_python_keep(void *object, const char *data, size_t size) {
   (void)data;
   (void)size;
@@ -186,9 +221,11 @@ static PyObject *reader(PyObject *module, PyObject *args) {
 }
 
 static PyMethodDef builtins[] = {
+    {"request", request, METH_VARARGS, NULL},
     {"writer", writer, METH_O, NULL},
     {"reader", reader, METH_VARARGS, NULL},
     {"senders", uvb_senders, METH_VARARGS, NULL},
+    {"resolver", uvb_resolver, METH_VARARGS, NULL},
 };
 
 /* Called through cffi, which has let go of the GIL. */
@@ -199,7 +236,8 @@ int uvb_install(void *dict) {
 
   failed = PyDict_GetItemString(dict, "failed");
   Py_XINCREF(failed);
-  for (int i = 0; failed != NULL && i < COUNT; i++) {
+  complete = PyUnicode_InternFromString("_complete");
+  for (int i = 0; failed != NULL && complete != NULL && i < COUNT; i++) {
     PyObject *function = PyCFunction_NewEx(&builtins[i], NULL, NULL);
     if (function == NULL || PyDict_SetItemString(dict, builtins[i].ml_name, function) != 0)
       PyErr_Clear();

@@ -11,8 +11,12 @@ void uvb_enter(uvb_loop *loop);
 /* Hand the exception that is set to Python's `failed`. */
 void uvb_report(void);
 
-/* The builtins of UDP handles, see python_udp.c. */
+/* python_udp.c: an address as Python has it, and the builtins of UDP handles. */
+PyObject *uvb_address_tuple(const struct sockaddr *address);
 PyObject *uvb_senders(PyObject *module, PyObject *args);
+
+/* python_dns.c: the builtins of name lookups. */
+PyObject *uvb_resolver(PyObject *module, PyObject *args);
 #endif
 
 #endif

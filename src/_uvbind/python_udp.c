@@ -22,7 +22,7 @@ typedef struct {
   PyObject *tuple;
 } known_sender;
 
-static PyObject *make_sender(const struct sockaddr *address) {
+PyObject *uvb_address_tuple(const struct sockaddr *address) {
   char host[UVB_HOST_SIZE];
   unsigned int flowinfo, scope_id;
   int port;
@@ -51,7 +51,7 @@ static PyObject *sender_of(uvb_handle *handle, const struct sockaddr *address) {
     size = sizeof *in6;
     slot = in6->sin6_port ^ last;
   } else
-    return make_sender(address);
+    return uvb_address_tuple(address);
 
   if (handle->senders == NULL)
     handle->senders = calloc(SENDERS, sizeof *known);
@@ -61,7 +61,7 @@ static PyObject *sender_of(uvb_handle *handle, const struct sockaddr *address) {
   slot ^= slot >> 8; /* ports are in network order: mix both of their bytes in */
   known = (known_sender *)handle->senders + slot % SENDERS;
   if (known->tuple == NULL || memcmp(&known->raw, address, size) != 0) {
-    PyObject *tuple = make_sender(address);
+    PyObject *tuple = uvb_address_tuple(address);
     if (tuple == NULL)
       return NULL;
     memset(&known->raw, 0, sizeof known->raw);

@@ -86,12 +86,8 @@ void uvb_connection_cb(uv_stream_t *server, int status) {
   uvb_on_connection(ours->self, status);
 }
 
-static void request_cb(void *data, int status) {
-  uvb_on_request(((uvb_request *)data)->self, status);
-}
+void uvb_connect_cb(uv_connect_t *req, int status) { uvb_python_request(req->data, status); }
 
-void uvb_connect_cb(uv_connect_t *req, int status) { request_cb(req->data, status); }
+void uvb_write_cb(uv_write_t *req, int status) { uvb_python_request(req->data, status); }
 
-void uvb_write_cb(uv_write_t *req, int status) { request_cb(req->data, status); }
-
-void uvb_shutdown_cb(uv_shutdown_t *req, int status) { request_cb(req->data, status); }
+void uvb_shutdown_cb(uv_shutdown_t *req, int status) { uvb_python_request(req->data, status); }

@@ -47,7 +47,7 @@ int uvb_udp_recv_start(uvb_handle *handle, int batch) {
 }
 
 void uvb_udp_send_cb(uv_udp_send_t *req, int status) {
-  uvb_on_request(((uvb_request *)req->data)->self, status);
+  uvb_python_request(req->data, status);
 }
 
 /* What a send could not hand to the kernel at once, until libuv has. */

@@ -18,6 +18,8 @@ enum {
   UVB_DATAGRAM_TURN = 32         /* how many it receives in a turn without recvmmsg */
 };
 
+typedef struct uvb_request uvb_request;
+
 struct uvb_loop {
   uv_loop_t uv;
   void *self;
@@ -35,6 +37,11 @@ struct uvb_loop {
 
   uv_poll_t exhausted; /* libuv ran out of descriptors, see exhaustion.c */
   int exhausted_fd;
+
+  uv_idle_t later; /* later.c: requests that are done, from the first to the last */
+  uvb_request *first_done;
+  uvb_request *last_done;
+  unsigned int done;
 
   uv_prepare_t before_poll; /* python.c: lets go of the GIL */
   int has_gil;
@@ -57,8 +64,12 @@ struct uvb_handle {
 };
 
 struct uvb_request {
-  void *self;
-  union uv_any_req uv;
+  union uv_any_req uv; /* first: libuv's request and ours have one address */
+  void *self;          /* as of handles; python.c: a borrowed reference to the Python object */
+  uvb_loop *loop;
+  int later; /* later.c: it is done, with this status, and waits for the loop's next turn */
+  int status;
+  uvb_request *next;
 };
 
 /* python.c, the one place that knows CPython from PyPy. */
@@ -68,6 +79,7 @@ void uvb_python_leave(uvb_loop *loop);
 void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,
                          const struct sockaddr *sender, int flags);
 void uvb_python_batch(uvb_handle *handle);
+void uvb_python_request(uvb_request *request, int status);
 void uvb_python_forget(uvb_handle *handle);
 void *uvb_python_keep(void *object, const char *data, size_t size);
 void uvb_python_let_go(uvb_loop *loop, void *kept);
@@ -79,7 +91,18 @@ void uvb_exhaustion_rearm(uvb_loop *loop);
 void uvb_exhaustion_forked(uvb_loop *loop);
 int uvb_exhaustion_fork(uvb_loop *loop);
 
-/* loop.c: the close callback of our own handles. */
+/* later.c: calls back from the loop, in a turn that has not begun yet. */
+void uvb_later_init(uvb_loop *loop);
+void uvb_later(uvb_request *request, int status);
+
+/* dns.c */
+int uvb_may_be_numeric(const char *host);
+/* In a child, has libuv deliver the lookups that were done before the fork. */
+void uvb_lookups_forked(uvb_loop *loop);
+
+/* loop.c: uv_loop_init, with the descriptors that libuv does without looking. */
+int uvb_plain_loop_init(uv_loop_t *loop);
+/* The close callback of our own handles. */
 void uvb_internal_closed(uv_handle_t *handle);
 
 #endif

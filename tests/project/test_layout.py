@@ -23,7 +23,7 @@ LAYERS = [
     ["_wakeup"],
     ["_loop"],
     ["_handle", "_request"],
-    ["_timer", "_async", "_signal", "_poll", "_watchers", "_writing", "_udp"],
+    ["_timer", "_async", "_signal", "_poll", "_watchers", "_writing", "_udp", "_dns"],
     ["_stream"],
     ["_tcp"],
     ["_pipe"],

@@ -4,7 +4,6 @@
  * Request. libuv's struct lies inside, and its `data` leads back. */
 typedef struct uvb_loop uvb_loop;
 typedef struct uvb_handle uvb_handle;
-typedef struct uvb_request uvb_request;
 
 enum { UVB_SOCKADDR_SIZE = 128, UVB_HOST_SIZE = 64 };
 
@@ -38,10 +37,34 @@ int uvb_udp_send_batch(uvb_handle *handle, unsigned int count, uv_buf_t *datagra
 int uvb_signal_start(uvb_handle *handle, int signum, int oneshot);
 int uvb_signal_stop(uvb_handle *handle);
 
-/* Requests: one block of memory fits any kind; Python frees it after the callback. */
-uvb_request *uvb_request_new(void *self);
-void uvb_request_free(uvb_request *request);
-void *uvb_request_uv(uvb_request *request);
+/* Requests: one block of memory fits any kind, libuv's struct lies at its beginning; Python
+ * frees it after the callback. */
+void *uvb_request_new(uvb_loop *loop, void *self);
+void uvb_request_free(void *request);
+int uvb_request_cancel(void *request);
+
+/* Names (dns.c). The results of `_now` are there when it returns, those of the others when
+ * uvb_on_request is called. */
+typedef struct {
+  int family, type, proto, port;
+  unsigned int flowinfo, scope_id;
+  char host[UVB_HOST_SIZE];
+} uvb_found;
+
+int uvb_lookup_threads(int lookups, int lost);
+int uvb_getaddrinfo(uv_getaddrinfo_t *req, uvb_loop *loop, const char *host, const char *service,
+                    int family, int type, int proto, int flags);
+int uvb_getaddrinfo_now(uvb_loop *loop, const char *host, const char *service, int family,
+                        int type, int proto, int flags, struct addrinfo **found);
+int uvb_getnameinfo(uv_getnameinfo_t *req, uvb_loop *loop, const struct sockaddr *address,
+                    int flags);
+int uvb_getnameinfo_now(uv_getnameinfo_t *req, uvb_loop *loop, const struct sockaddr *address,
+                        int flags);
+/* Writes as many as there is room for and returns how many there are. */
+int uvb_found_unpack(const struct addrinfo *found, uvb_found *unpacked, int room);
+const char *uvb_found_canonname(const struct addrinfo *found);
+int uvb_lookup_runs(void *request);
+void uvb_lookup_abandon(void *request);
 
 /* Addresses: `storage` has UVB_SOCKADDR_SIZE bytes, `host` UVB_HOST_SIZE. */
 int uvb_address_pack(const char *host, int port, unsigned int flowinfo, unsigned int scope_id,

@@ -1,0 +1,163 @@
+/* Names: lookups in both directions.
+ *
+ * Numeric hosts need no name server: they are looked up at once, and no thread of libuv's pool
+ * is waited for. Their results arrive in the callback all the same. */
+#include "uvbind.h"
+
+/* One of the many reasons that getaddrinfo has no code for. */
+static int checked(int status, const struct addrinfo *found) {
+  return status == 0 && found == NULL ? UV_EAI_FAIL : status;
+}
+
+static void getaddrinfo_cb(uv_getaddrinfo_t *req, int status, struct addrinfo *found) {
+  uvb_python_request(req->data, checked(status, found));
+}
+
+static void getnameinfo_cb(uv_getnameinfo_t *req, int status, const char *host,
+                           const char *service) {
+  (void)host;
+  (void)service;
+  uvb_python_request(req->data, status);
+}
+
+/* Whether it pays to try it as a number: "1.2.3.4", "0x7f.1", "::1", "fe80::1%eth0" and no host at all. */
+int uvb_may_be_numeric(const char *host) {
+  return host == NULL || (*host >= '0' && *host <= '9') || strchr(host, ':') != NULL;
+}
+
+static struct addrinfo hints_of(int family, int type, int proto, int flags) {
+  struct addrinfo hints; /* given always: without hints the interfaces are asked as well */
+
+  memset(&hints, 0, sizeof hints);
+  hints.ai_family = family;
+  hints.ai_socktype = type;
+  hints.ai_protocol = proto;
+  hints.ai_flags = flags;
+  return hints;
+}
+
+int uvb_getaddrinfo(uv_getaddrinfo_t *req, uvb_loop *loop, const char *host, const char *service,
+                    int family, int type, int proto, int flags) {
+  struct addrinfo hints = hints_of(family, type, proto, flags | AI_NUMERICHOST);
+
+  if (uvb_may_be_numeric(host)) {
+    int err = uv_getaddrinfo(&loop->uv, req, NULL, host, service, &hints);
+    if (err != UV_EAI_NONAME || host == NULL || (flags & AI_NUMERICHOST)) {
+      uvb_later(req->data, checked(err, req->addrinfo));
+      return 0;
+    }
+  }
+  hints.ai_flags = flags;
+  return uv_getaddrinfo(&loop->uv, req, getaddrinfo_cb, host, service, &hints);
+}
+
+int uvb_getaddrinfo_now(uvb_loop *loop, const char *host, const char *service, int family,
+                        int type, int proto, int flags, struct addrinfo **found) {
+  struct addrinfo hints = hints_of(family, type, proto, flags);
+  uv_getaddrinfo_t req;
+  int err;
+
+  req.addrinfo = NULL;
+  err = uv_getaddrinfo(&loop->uv, &req, NULL, host, service, &hints);
+  *found = req.addrinfo;
+  return checked(err, *found);
+}
+
+int uvb_getnameinfo(uv_getnameinfo_t *req, uvb_loop *loop, const struct sockaddr *address,
+                    int flags) {
+  if (flags & NI_NUMERICHOST) {
+    uvb_later(req->data, uv_getnameinfo(&loop->uv, req, NULL, address, flags));
+    return 0;
+  }
+  return uv_getnameinfo(&loop->uv, req, getnameinfo_cb, address, flags);
+}
+
+int uvb_getnameinfo_now(uv_getnameinfo_t *req, uvb_loop *loop, const struct sockaddr *address,
+                        int flags) {
+  return uv_getnameinfo(&loop->uv, req, NULL, address, flags);
+}
+
+int uvb_found_unpack(const struct addrinfo *found, uvb_found *unpacked, int room) {
+  int count = 0;
+
+  for (; found != NULL; found = found->ai_next, count++) {
+    uvb_found *one = &unpacked[count];
+    if (count >= room)
+      continue;
+    one->family = found->ai_family;
+    one->type = found->ai_socktype;
+    one->proto = found->ai_protocol;
+    one->flowinfo = one->scope_id = 0;
+    uvb_address_unpack(found->ai_addr, one->host, &one->port, &one->flowinfo, &one->scope_id);
+  }
+  return count;
+}
+
+const char *uvb_found_canonname(const struct addrinfo *found) { return found->ai_canonname; }
+
+#ifndef _WIN32
+
+/* In a child after a fork the threads are gone. What they had done libuv delivers when it is
+ * told to look; what they had not, nobody will do. */
+void uvb_lookups_forked(uvb_loop *loop) { uv_async_send(&loop->uv.wq_async); }
+
+static void abandoned_getaddrinfo(uv_getaddrinfo_t *req, int status, struct addrinfo *found) {
+  (void)found;
+  uvb_later(req->data, status);
+}
+
+static void abandoned_getnameinfo(uv_getnameinfo_t *req, int status, const char *host,
+                                  const char *service) {
+  (void)host;
+  (void)service;
+  uvb_later(req->data, status);
+}
+
+/* The work of an uv_getaddrinfo_t or uv_getnameinfo_t, NULL when it was done without a thread. */
+static struct uv__work *work_of(void *request) {
+  uv_getaddrinfo_t *by_name = request;
+  uv_getnameinfo_t *by_address = request;
+
+  if (by_name->type == UV_GETADDRINFO)
+    return by_name->cb != NULL ? &by_name->work_req : NULL;
+  return by_address->getnameinfo_cb != NULL ? &by_address->work_req : NULL;
+}
+
+/* Whether a thread is, or was before a fork, at work on it: libuv takes it off its queue then,
+ * and clears `work` at the end. */
+int uvb_lookup_runs(void *request) {
+  struct uv__work *work = work_of(request);
+
+  return work != NULL && work->work != NULL && (void *)work->wq.next == (void *)&work->wq;
+}
+
+/* Such a lookup ends as one that was cancelled does, by libuv's own hand. */
+void uvb_lookup_abandon(void *request) {
+  uv_getaddrinfo_t *by_name = request;
+  uv_getnameinfo_t *by_address = request;
+  struct uv__work *work = work_of(request);
+
+  if (work == NULL || work->work == NULL)
+    return; /* done */
+  if (by_name->type == UV_GETADDRINFO) {
+    by_name->cb = abandoned_getaddrinfo;
+    by_name->retcode = 0;
+  } else {
+    by_address->getnameinfo_cb = abandoned_getnameinfo;
+    by_address->retcode = 0;
+  }
+  work->done(work, UV_ECANCELED);
+}
+
+#else
+
+void uvb_lookups_forked(uvb_loop *loop) { (void)loop; }
+
+int uvb_lookup_runs(void *request) {
+  (void)request;
+  return 0;
+}
+
+void uvb_lookup_abandon(void *request) { (void)request; }
+
+#endif

@@ -1,0 +1,35 @@
+/* A C library that looks some names up as slowly as a test wants, put before the real one with
+ * LD_PRELOAD: a lookup of slow.<anything> says on one descriptor that it has begun, then waits
+ * for a byte on another. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void wait_for_leave(void) {
+  char byte = 0;
+  if (write(atoi(getenv("SLOW_BEGAN")), &byte, 1) != 1 ||
+      read(atoi(getenv("SLOW_LEAVE")), &byte, 1) < 0)
+    abort();
+}
+
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                struct addrinfo **found) {
+  int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+      dlsym(RTLD_NEXT, "getaddrinfo");
+  if (host == NULL || strncmp(host, "slow.", 5) != 0)
+    return real(host, service, hints, found);
+  wait_for_leave();
+  return real("127.0.0.1", service, hints, found);
+}
+
+int getnameinfo(const struct sockaddr *address, socklen_t size, char *host, socklen_t host_size,
+                char *service, socklen_t service_size, int flags) {
+  int (*real)(const struct sockaddr *, socklen_t, char *, socklen_t, char *, socklen_t, int) =
+      dlsym(RTLD_NEXT, "getnameinfo");
+  if (!(flags & NI_NUMERICHOST))
+    wait_for_leave();
+  return real(address, size, host, host_size, service, service_size, flags | NI_NUMERICHOST);
+}

@@ -1,0 +1,308 @@
+"""Names: looking up hosts by name, and names by address.
+
+Facts from libuv's manual, pages "DNS utility functions" and "Thread pool work scheduling".
+
+Lookups that need a name server run in libuv's pool of threads, 16 at a time unless the
+environment variable UV_THREADPOOL_SIZE says otherwise: N threads do (N + 1) // 2 at a time. It
+counts when the process does its first lookup. Numeric hosts need no thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from uvbind import _check
+from uvbind._address import Address, pack
+from uvbind._callbacks import FAST
+from uvbind._errors import UVError, check, uv_error
+from uvbind._loop import Loop, _loops
+from uvbind._request import Request
+from uvbind._uvbind import ffi, lib
+
+AddressInfo = tuple[int, int, int, str, Address]
+"""What socket.getaddrinfo has, too: (family, type, proto, canonname, address)."""
+
+_AT_A_TIME = 16
+_LONGEST = 255  # bytes of a name, as libuv has room for
+
+# The flags that are safe to hand on. With glibc's AI_IDN and NI_IDN the C library can fail in a
+# way that libuv does not know and aborts on.
+_AI_FLAGS = int(
+    socket.AI_PASSIVE
+    | socket.AI_CANONNAME
+    | socket.AI_NUMERICHOST
+    | socket.AI_NUMERICSERV
+    | socket.AI_V4MAPPED
+    | socket.AI_ALL
+    | socket.AI_ADDRCONFIG
+)
+_NI_FLAGS = int(
+    socket.NI_NOFQDN
+    | socket.NI_NUMERICHOST
+    | socket.NI_NAMEREQD
+    | socket.NI_NUMERICSERV
+    | socket.NI_DGRAM
+)
+
+_FAMILIES: dict[int, int] = {int(family): family for family in socket.AddressFamily}
+_TYPES: dict[int, int] = {int(kind): kind for kind in socket.SocketKind}
+
+
+class _Lookup(Request):
+    """A lookup under way, with its callback as `_finish`."""
+
+    _cancelled = False
+
+    def cancel(self) -> None:
+        super().cancel()
+        self._cancelled = True
+
+    def _result(self) -> Any:
+        raise NotImplementedError
+
+    def _complete(self, status: int) -> None:
+        result = None
+        try:
+            if status == 0:
+                result = self._result()
+        finally:
+            self._release()
+        self._finish(self, result, None if status == 0 else uv_error(status, self._what))
+
+    def _give_up(self) -> None:
+        if lib.uvb_request_cancel(self._uv) == 0:
+            self._cancelled = True
+
+    def _runs(self) -> bool:
+        return bool(lib.uvb_lookup_runs(self._uv))
+
+    def _after_fork(self) -> None:
+        if not self._cancelled:  # libuv delivers those that are
+            lib.uvb_lookup_abandon(self._uv)
+
+
+class _ByName(_Lookup):
+    def _result(self) -> list[AddressInfo]:
+        if FAST:
+            results: list[AddressInfo] = _found(self._address)
+            return results
+        return _unpack(self._uv.addrinfo)
+
+
+class _ByAddress(_Lookup):
+    def _result(self) -> tuple[str, str]:
+        return _names(self._uv)
+
+
+def getaddrinfo(
+    loop: Loop,
+    host: str | bytes | None,
+    service: str | bytes | int | None = None,
+    *,
+    family: int = 0,
+    type: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    callback: Callable[[Request, list[AddressInfo] | None, UVError | None], object] | None = None,
+) -> Any:
+    """Look up the addresses of a host and a service.
+
+    `host`: a name or a numeric address, None for this host. `service`: a name, a port, or
+    None. `family`, `type`, `proto`, `flags`: socket.AF_*, SOCK_*, IPPROTO_* and AI_*, 0 for
+    any. Non-ASCII names are encoded as the socket module does it (IDNA).
+
+    Without `callback` it blocks and returns a list of (family, type, proto, canonname, address)
+    as socket.getaddrinfo does. With one it returns a Request that cancel() can give up, and
+    `callback(request, results, error)` gets that list, or None and what went wrong; numeric
+    hosts wait for no thread. Raises TypeError, ValueError, and UVError that is a
+    socket.gaierror: when it blocks for everything that goes wrong, else for what is seen at
+    once. Wraps uv_getaddrinfo and uv_freeaddrinfo.
+    """
+    _check.instance("loop", loop, Loop)
+    _check.optional_function("callback", callback)
+    name, port = _host(host), _service(service)
+    if name is None and port is None:
+        raise uv_error(lib.UV_EAI_NONAME, "host and service: one of them is needed")
+    hints = (
+        _check.integer("family", family, 0, 2**31 - 1),
+        _check.integer("type", type, 0, 2**31 - 1),
+        _check.integer("proto", proto, 0, 2**31 - 1),
+        _flags(flags, _AI_FLAGS, "AI"),
+    )
+    loop._use()
+    if callback is None:
+        results = _look_up(loop, name, port, *hints)
+        if results.__class__ is int:
+            raise uv_error(results, f"getaddrinfo: {host!r:.300}")
+        return results
+    lookup = _ByName(loop, "uv_getaddrinfo_t *", f"getaddrinfo: {host!r:.300}", callback)
+    _start_threads()
+    return lookup._submit(lib.uvb_getaddrinfo, loop._c, _or_null(name), _or_null(port), *hints)
+
+
+def getnameinfo(
+    loop: Loop,
+    address: Address,
+    flags: int = 0,
+    *,
+    callback: Callable[[Request, tuple[str, str] | None, UVError | None], object] | None = None,
+) -> Any:
+    """Look up the names of a host and a service by their address.
+
+    `address`: (host, port) or (host, port, flowinfo, scope_id). `flags`: socket.NI_*, 0 for
+    none: without NI_NAMEREQD, what has no name comes back in numbers.
+
+    Without `callback` it blocks and returns (host, service). With one it returns a Request that
+    cancel() can give up, and `callback(request, names, error)` gets that pair, or None and what
+    went wrong; with NI_NUMERICHOST it waits for no thread. Raises as getaddrinfo() does. Wraps
+    uv_getnameinfo.
+    """
+    _check.instance("loop", loop, Loop)
+    _check.optional_function("callback", callback)
+    arguments = pack(address), _flags(flags, _NI_FLAGS, "NI")
+    what = f"getnameinfo: {address!r:.100}"
+    loop._use()
+    if callback is not None:
+        lookup = _ByAddress(loop, "uv_getnameinfo_t *", what, callback)
+        _start_threads()
+        return lookup._submit(lib.uvb_getnameinfo, loop._c, *arguments)
+    request = ffi.new("uv_getnameinfo_t *")
+    check(lib.uvb_getnameinfo_now(request, loop._c, *arguments), what)
+    return _names(request)
+
+
+# -- the fast lane, and what takes its place on PyPy
+
+
+def _look_up(loop: Loop, name: bytes | None, port: bytes | None, *hints: int) -> Any:
+    """Return the results, or libuv's error."""
+    if FAST:
+        return _getaddrinfo(loop._address, name, port, *hints)
+    found = ffi.new("struct addrinfo **")
+    error = lib.uvb_getaddrinfo_now(loop._c, _or_null(name), _or_null(port), *hints, found)
+    try:
+        return error if error < 0 else _unpack(found[0])
+    finally:
+        lib.uv_freeaddrinfo(found[0])
+
+
+def _unpack(found: Any) -> list[AddressInfo]:
+    room = lib.uvb_found_unpack(found, ffi.NULL, 0)
+    unpacked = ffi.new("uvb_found[]", room)
+    lib.uvb_found_unpack(found, unpacked, room)
+    name = lib.uvb_found_canonname(found)
+    canonname = "" if name == ffi.NULL else str(ffi.string(name), "utf-8")
+    results: list[AddressInfo] = []
+    for one in unpacked:
+        family, type = one.family, one.type
+        address: Any = (str(ffi.string(one.host), "ascii"), one.port)
+        if family == socket.AF_INET6:
+            address += (one.flowinfo, one.scope_id)
+        results.append(
+            (_FAMILIES.get(family, family), _TYPES.get(type, type), one.proto, canonname, address)
+        )
+        canonname = ""  # the first has it
+    return results
+
+
+if FAST:
+    _getaddrinfo, _found = FAST["resolver"](_FAMILIES, _TYPES)
+
+
+def _names(request: Any) -> tuple[str, str]:
+    return str(ffi.string(request.host), "utf-8"), str(ffi.string(request.service), "utf-8")
+
+
+def _host(host: Any) -> bytes | None:
+    if host is None:
+        return None
+    if not isinstance(host, (str, bytes)):
+        raise TypeError(f"host: expected a str, bytes or None, not {type(host).__name__}")
+    return _host_name(host)
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _host_name(host: str | bytes) -> bytes:
+    raw = b""
+    if isinstance(host, bytes):
+        raw = host
+    elif len(host) <= _LONGEST:
+        try:
+            raw = host.encode("ascii" if host.isascii() else "idna")
+        except UnicodeError as error:
+            raise _no_name(host, f" ({error})") from None
+    if 0 in raw:
+        raise ValueError(f"host: {host!r:.100} has a NUL in it, which no name has")
+    if not 0 < len(raw) <= _LONGEST:
+        raise _no_name(host, f": expected 1 to {_LONGEST} bytes")
+    return raw
+
+
+def _no_name(host: str | bytes, why: str) -> UVError:
+    return uv_error(lib.UV_EAI_NONAME, f"host: {host!r:.100} is not a name{why}")
+
+
+def _or_null(raw: bytes | None) -> Any:
+    return ffi.NULL if raw is None else raw
+
+
+def _service(service: Any) -> bytes | None:
+    if service is None:
+        return None
+    if isinstance(service, (str, bytes)):
+        return _service_name(service)
+    return _port(_check.integer("service", service, 0, 65535))
+
+
+@functools.lru_cache(maxsize=256)
+def _port(port: int) -> bytes:
+    return b"%d" % port
+
+
+def _service_name(service: str | bytes) -> bytes:
+    raw = service.encode() if isinstance(service, str) else service
+    if 0 in raw:
+        raise ValueError(f"service: {service!r:.100} has a NUL in it, which no name has")
+    if not raw or (raw.isdigit() and int(raw[:100]) > 65535):  # the C library takes the rest of it
+        raise uv_error(lib.UV_EAI_SERVICE, f"service: {service!r:.100}")
+    return raw
+
+
+def _flags(flags: Any, known: int, prefix: str) -> int:
+    number = _check.integer("flags", flags, 0, 2**31 - 1)
+    if number & ~known:
+        raise uv_error(
+            lib.UV_EAI_BADFLAGS, f"flags: {number & ~known:#x} is none of socket.{prefix}_*"
+        )
+    return number
+
+
+_starting = threading.Lock()
+_started = False
+_lost = 0  # lookups that ran when this process was forked off
+
+
+def _start_threads() -> None:
+    """Make libuv's pool of threads, once, in the size that lookups need."""
+    global _started
+    if not _started:
+        with _starting:
+            if not _started:
+                check(lib.uvb_lookup_threads(_AT_A_TIME, _lost), "starting the threads for lookups")
+                _started = True
+
+
+def _after_fork_in_child() -> None:
+    global _started, _starting, _lost
+    _started, _starting = False, threading.Lock()  # no thread of the parent's is here
+    for loop in list(_loops):
+        _lost += sum(request._runs() for request in loop._requests)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
