@@ -1,7 +1,8 @@
 """Socket addresses: Python's tuples and libuv's `struct sockaddr`.
 
 An address is `(host, port)` or `(host, port, flowinfo, scope_id)` as in the socket module,
-the host in numbers. IPv6 addresses come back as four-tuples, so a scope id is never lost.
+the host in numbers. IPv6 addresses come back as four-tuples, so a scope id is never lost; it
+may be given as part of the host, "fe80::1%eth0" or "fe80::1%2", too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ Address = Union[tuple[str, int], tuple[str, int, int, int]]
 
 # An array of these turns into the pointer that libuv's functions take, without a cast.
 _SOCKADDR = f"struct sockaddr[{lib.UVB_SOCKADDR_SIZE // ffi.sizeof('struct sockaddr')}]"
+
+_TEXT_SIZE = 1024  # more than any platform's host, interface or pipe names take
 
 
 def pack(address: Any) -> Any:
@@ -40,7 +43,10 @@ def pack(address: Any) -> Any:
         valid = b"\0" not in raw
     except UnicodeEncodeError:
         valid = False
-    if not valid or lib.uvb_address_pack(raw, port, flowinfo, scope_id, storage) < 0:
+    code = lib.uvb_address_pack(raw, port, flowinfo, scope_id, storage) if valid else lib.UV_EINVAL
+    if code == lib.UV_ENXIO:
+        raise ValueError(f"address: host {host!r:.100} names no network interface after the %")
+    if code < 0:
         raise ValueError(
             f"address: host {host!r:.100} is not a numeric IPv4 or IPv6 address; "
             "look names up first, bind to '0.0.0.0' or '::' for every interface"
@@ -67,3 +73,11 @@ def ask(getter: Callable[..., int], handle: Any, what: str) -> Address:
     size = ffi.new("int *", lib.UVB_SOCKADDR_SIZE)
     check(getter(handle, storage, size), what)
     return unpack(storage)
+
+
+def ask_text(getter: Callable[..., int], what: str, *arguments: Any) -> bytes:
+    """Return the text that one of libuv's functions writes into a buffer of ours."""
+    buffer = ffi.new("char[]", _TEXT_SIZE)
+    size = ffi.new("size_t *", _TEXT_SIZE)
+    check(getter(*arguments, buffer, size), what)
+    return bytes(ffi.buffer(buffer, size[0]))

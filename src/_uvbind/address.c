@@ -3,6 +3,20 @@
 
 _Static_assert(sizeof(struct sockaddr_storage) == UVB_SOCKADDR_SIZE, "room for any address");
 
+/* libuv ignores a scope that is not the name of an interface; a number is one as well. */
+static int scope_by_number(const char *scope, struct sockaddr_in6 *in6) {
+  unsigned long long number = 0;
+
+  if (scope == NULL)
+    return 0;
+  while (*++scope >= '0' && *scope <= '9' && number <= UINT32_MAX)
+    number = number * 10 + (unsigned int)(*scope - '0');
+  if (*scope != '\0' || number == 0 || number > UINT32_MAX)
+    return UV_ENXIO;
+  in6->sin6_scope_id = (uint32_t)number;
+  return 0;
+}
+
 int uvb_address_pack(const char *host, int port, unsigned int flowinfo, unsigned int scope_id,
                      struct sockaddr *storage) {
   struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)storage;
@@ -17,7 +31,7 @@ int uvb_address_pack(const char *host, int port, unsigned int flowinfo, unsigned
   in6->sin6_flowinfo = htonl(flowinfo);
   if (scope_id != 0)
     in6->sin6_scope_id = scope_id;
-  return 0;
+  return in6->sin6_scope_id == 0 ? scope_by_number(strchr(host, '%'), in6) : 0;
 }
 
 int uvb_address_unpack(const struct sockaddr *storage, char *host, int *port,
