@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # `python -m pytest` puts the checkout first, where no extension is built: the tests are for the
@@ -24,7 +25,10 @@ if Path(sys.path[1] or ".").resolve() == Path(__file__).resolve().parents[1]:
 import uvbind
 from uvbind._loop import _loops
 
-pytest.register_assert_rewrite("fetching", "helpers")
+pytest.register_assert_rewrite("fetching", "helpers", "namespaces")
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 PYPY = sys.implementation.name == "pypy"
 

@@ -19,6 +19,18 @@ from uvbind._dns import AddressInfo, getaddrinfo, getnameinfo
 from uvbind._errors import UVError, err_name, strerror, translate_sys_error
 from uvbind._handle import Handle
 from uvbind._loop import Loop, MetricsInfo, RunMode
+from uvbind._network import (
+    HandleType,
+    InterfaceAddress,
+    guess_handle,
+    if_indextoiid,
+    if_indextoname,
+    inet_ntop,
+    inet_pton,
+    interface_addresses,
+    ip_name,
+    os_gethostname,
+)
 from uvbind._pipe import Pipe
 from uvbind._poll import Poll, PollEvent
 from uvbind._request import Request
@@ -38,7 +50,9 @@ __all__ = [
     "Async",
     "Check",
     "Handle",
+    "HandleType",
     "Idle",
+    "InterfaceAddress",
     "Loop",
     "Membership",
     "MetricsInfo",
@@ -57,6 +71,14 @@ __all__ = [
     "features",
     "getaddrinfo",
     "getnameinfo",
+    "guess_handle",
+    "if_indextoiid",
+    "if_indextoname",
+    "inet_ntop",
+    "inet_pton",
+    "interface_addresses",
+    "ip_name",
+    "os_gethostname",
     "strerror",
     "translate_sys_error",
     "version",

@@ -20,7 +20,7 @@ LAYERS = [
     ["_uvbind"],
     ["_errors", "_check", "_callbacks", "_version"],
     ["_address"],
-    ["_wakeup"],
+    ["_wakeup", "_network"],
     ["_loop"],
     ["_handle", "_request"],
     ["_timer", "_async", "_signal", "_poll", "_watchers", "_writing", "_udp", "_dns"],

@@ -3,8 +3,10 @@ typedef int uv_os_fd_t;
 
 typedef enum {
   UV_UNKNOWN_HANDLE,
+  UV_FILE,
   UV_NAMED_PIPE,
   UV_TCP,
+  UV_TTY,
   UV_UDP,
   ...
 } uv_handle_type;

@@ -73,6 +73,10 @@ int uvb_address_unpack(const struct sockaddr *storage, char *host, int *port,
                        unsigned int *flowinfo, unsigned int *scope_id);
 int uvb_socket_type(int fd);
 
+/* The interfaces' addresses: for each the fields of Python's InterfaceAddress, every one with a
+ * NUL behind it. Returns how long that is, although `text` may have less room, or libuv's error. */
+int uvb_interface_addresses(char *text, int room);
+
 /* libuv's callbacks: each finds its Python object and crosses, see callbacks.h. */
 void uvb_alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer);
 void uvb_read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer);
