@@ -18,6 +18,7 @@ from uvbind import (
     Check,
     Idle,
     Loop,
+    Pipe,
     Poll,
     PollEvent,
     Prepare,
@@ -93,6 +94,16 @@ def listening(
 ) -> TCP:
     server = TCP(loop)
     server.bind(address)
+    server.listen(callback)
+    return server
+
+
+def serving(
+    loop: Loop, name: str, callback: Callable[[Pipe, UVError | None], object] = ignore
+) -> Pipe:
+    """A pipe that listens under a name."""
+    server = Pipe(loop)
+    server.bind(name)
     server.listen(callback)
     return server
 

@@ -31,7 +31,7 @@ from uvbind._network import (
     ip_name,
     os_gethostname,
 )
-from uvbind._pipe import Pipe
+from uvbind._pipe import Pipe, pipe
 from uvbind._poll import Poll, PollEvent
 from uvbind._request import Request
 from uvbind._signal import Signal
@@ -79,6 +79,7 @@ __all__ = [
     "interface_addresses",
     "ip_name",
     "os_gethostname",
+    "pipe",
     "strerror",
     "translate_sys_error",
     "version",

@@ -1,6 +1,6 @@
 /* Stand-ins for what the libuv at hand is too old to have (UVBIND_SYSTEM_LIBUV=1 takes 1.44
- * and newer). Python asks `needs()` before it calls one, so none of these is ever reached;
- * they are here to compile. */
+ * and newer). Python asks `needs()` before it calls one, so they are here to compile; those of
+ * pipes are reached, for what the old functions can do as well. */
 #ifndef UVBIND_COMPAT_H
 #define UVBIND_COMPAT_H
 
@@ -21,6 +21,26 @@ static inline int uv_metrics_info(uv_loop_t *loop, uv_metrics_t *metrics) {
   (void)loop;
   (void)metrics;
   return UV_ENOSYS;
+}
+#endif
+
+#if !UVB_HAS(1, 46)
+#define UV_PIPE_NO_TRUNCATE 1
+
+/* For names that fit and have no NUL in them. */
+static inline int uv_pipe_bind2(uv_pipe_t *pipe, const char *name, size_t size,
+                                unsigned int flags) {
+  (void)size;
+  (void)flags;
+  return uv_pipe_bind(pipe, name);
+}
+
+static inline int uv_pipe_connect2(uv_connect_t *req, uv_pipe_t *pipe, const char *name,
+                                   size_t size, unsigned int flags, uv_connect_cb callback) {
+  (void)size;
+  (void)flags;
+  uv_pipe_connect(req, pipe, name, callback);
+  return 0;
 }
 #endif
 

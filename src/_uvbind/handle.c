@@ -31,6 +31,16 @@ int uvb_tcp_close_reset(uvb_handle *handle) {
   return uv_tcp_close_reset(&handle->uv.tcp, close_cb);
 }
 
+/* libuv is not to remove the path that the pipe is bound to. The few bytes are not freed: whose
+ * they are, the allocator that libuv was given may know. */
+void uvb_pipe_keep_path(uvb_handle *handle) {
+#ifdef _WIN32
+  (void)handle;
+#else
+  handle->uv.pipe.pipe_fname = NULL;
+#endif
+}
+
 void *uvb_request_new(uvb_loop *loop, void *self) {
   uvb_request *request = calloc(1, sizeof *request);
   if (request != NULL) {

@@ -1,6 +1,10 @@
 /* Streams: where reads land, and the callbacks of connections, reads and requests. */
 #include "uvbind.h"
 
+#ifndef _WIN32
+#include <sys/ioctl.h>
+#endif
+
 void uvb_alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
   uvb_handle *ours = handle->data;
   (void)suggested;
@@ -20,8 +24,25 @@ void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size) {
   handle->into_size = size;
 }
 
+/* Once the peer has hung up, libuv takes a read that did not fill its buffer for the last one.
+ * A unix socket hands over what came with a descriptor by itself, though, and has the rest still. */
+static int has_more(const uv_stream_t *stream) {
+#ifdef _WIN32
+  (void)stream;
+  return 0;
+#else
+  uv_os_fd_t fd;
+  int size = 0;
+  return stream->type == UV_NAMED_PIPE && uv_fileno((const uv_handle_t *)stream, &fd) == 0 &&
+         ioctl(fd, FIONREAD, &size) == 0 && size > 0;
+#endif
+}
+
 void uvb_read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer) {
   if (((uvb_handle *)stream->data)->loop->forked)
+    return;
+  if (nread == UV_EOF && has_more(stream) &&
+      uv_read_start(stream, uvb_alloc_cb, uvb_read_cb) == 0)
     return;
   if (nread > 0)
     uvb_python_read(stream->data, buffer->base, nread);

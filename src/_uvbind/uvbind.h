@@ -18,6 +18,14 @@ enum {
   UVB_DATAGRAM_TURN = 32         /* how many it receives in a turn without recvmmsg */
 };
 
+/* How long the name of a pipe may be, with the NUL at its end where it has one. */
+#ifdef _WIN32
+#define UVB_PIPE_NAME_SIZE 257
+#else
+#include <sys/un.h>
+#define UVB_PIPE_NAME_SIZE ((int)sizeof(((struct sockaddr_un *)0)->sun_path))
+#endif
+
 typedef struct uvb_request uvb_request;
 
 struct uvb_loop {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
 
 import pytest
+from helpers import serving
 
 import uvbind
 
@@ -105,6 +107,100 @@ loop.close()
     assert child.wait(30) == 0
 
 
+def test_all_that_was_passed_before_the_peer_closed_arrives(loop, ipc):
+    sender, receiver = ipc
+    arrived = []
+    for number in range(5):
+        udp = uvbind.UDP(loop)
+        udp.bind(("127.0.0.1", 0))
+        sender.try_write2(b"%d" % number, udp)
+        udp.close()
+    sender.write(b"and data")
+    sender.close()
+
+    def on_read(pipe, data, error):
+        if data is None:
+            assert error.name == "EOF"
+        else:
+            arrived.append((data, pipe.pending_count()))
+            if pipe.pending_count():
+                pipe.accept().close()
+
+    receiver.read_start(on_read)
+    loop.run()
+    assert arrived == [*((b"%d" % number, 1) for number in range(5)), (b"and data", 0)]
+
+
+RECEIVER = """
+import os, sys, uvbind
+loop = uvbind.Loop()
+pipe = uvbind.Pipe(loop, ipc=True)
+handles = []
+def on_connect(pipe, error):
+    assert error is None, error
+    assert pipe.getpeername() == name
+    pipe.read_start(on_read)
+def on_read(pipe, data, error):
+    assert error is None, error
+    while pipe.pending_count():
+        kind = pipe.pending_type()
+        handles.append(pipe.accept())
+        assert type(handles[-1]) is kind
+    if len(handles) == 3:
+        tcp, udp, end = handles
+        print(tcp.getpeername(), udp.getsockname())
+        end.write(b"from the other process")
+        tcp.write(b"as well")
+        for handle in (*handles, pipe):
+            handle.close()
+name = eval(sys.argv[1])
+pipe.connect(name, on_connect)
+loop.run()
+loop.close()
+"""
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_handles_are_passed_to_who_connects_by_name(loop, peers, abstract):
+    if abstract and sys.platform != "linux":
+        pytest.skip("abstract names are Linux's")
+    if abstract and uvbind.features()["libuv_compiled"] < "1.46":
+        pytest.skip("abstract names need libuv 1.46")
+    name = f"\0uvbind test {os.getpid()}".encode() if abstract else "socket"
+    udp = uvbind.UDP(loop)
+    udp.bind(("127.0.0.1", 0))
+    ours, theirs = uvbind.Pipe(loop), uvbind.Pipe(loop)
+    for pipe, fd in zip((ours, theirs), uvbind.pipe()):
+        pipe.open(fd)
+    expected = f"{peers.server.getpeername()} {udp.getsockname()}\n"
+    received = {"pipe": b"", "tcp": b""}
+
+    def on_connection(server, error):
+        client = server.accept(uvbind.Pipe(loop, ipc=True))
+        for handle in (peers.server, udp, theirs):
+            client.write2(b"x", handle, lambda client, error, handle=handle: handle.close())
+        client.shutdown(lambda client, error: client.close())
+        server.close()
+
+    def collect(key):
+        def on_read(stream, data, error):
+            if data is None:
+                stream.close()
+            else:
+                received[key] += data
+
+        return on_read
+
+    ours.read_start(collect("pipe"))
+    peers.client.read_start(collect("tcp"))
+    server = serving(loop, name, on_connection)
+    child = subprocess.Popen([sys.executable, "-c", RECEIVER, repr(name)], stdout=-1, text=True)
+    loop.run()
+    assert child.communicate(timeout=30)[0] == expected and child.returncode == 0
+    assert received == {"pipe": b"from the other process", "tcp": b"as well"}
+    assert server.is_closing() and os.listdir() == []
+
+
 def test_what_cannot_be_passed_is_named(loop, peers, ipc):
     sender, _ = ipc
     other = uvbind.Loop()
@@ -152,3 +248,26 @@ def test_open_takes_sockets_and_pipes_only(loop, tmp_path):
         pipe.open(10**6)
     pipe.close()
     loop.run()
+
+
+@pytest.mark.parametrize("nonblock", [(False, False), (True, False), (False, True), (True, True)])
+def test_a_pipe_without_a_name(nonblock):
+    reader, writer = uvbind.pipe(nonblock_read=nonblock[0], nonblock_write=nonblock[1])
+    try:
+        assert (not os.get_blocking(reader), not os.get_blocking(writer)) == nonblock
+        assert not os.get_inheritable(reader) and not os.get_inheritable(writer)
+        os.write(writer, b"through")
+        assert os.read(reader, 100) == b"through"
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_pipe_without_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(uvbind.UVError, match="pipe: too many open files"):
+            uvbind.pipe()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

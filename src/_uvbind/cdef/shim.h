@@ -27,6 +27,7 @@ void uvb_handle_free(uvb_handle *handle);
 void *uvb_handle_uv(uvb_handle *handle);
 void uvb_handle_close(uvb_handle *handle);
 int uvb_tcp_close_reset(uvb_handle *handle);
+void uvb_pipe_keep_path(uvb_handle *handle);
 void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size);
 int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *object);
 int uvb_udp_recv_start(uvb_handle *handle, int batch);
