@@ -7,6 +7,7 @@ import os
 import pickle
 import pty
 import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -16,7 +17,15 @@ import uvbind
 from uvbind import HandleType, _network
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
-LOOPBACK = socket.if_nametoindex("lo")
+
+
+def number_of(interface):
+    if hasattr(socket, "if_nametoindex"):
+        return socket.if_nametoindex(interface)
+    return int(Path(f"/sys/class/net/{interface.split(':')[0]}/ifindex").read_text())  # PyPy
+
+
+LOOPBACK = number_of("lo")
 
 
 # -- interfaces (more of them, and link-local addresses, in test_network_namespaces.py)
@@ -46,7 +55,7 @@ def test_fields_fit_each_other():
         interface = ipaddress.ip_interface(f"{entry.address}/{entry.prefix_length}")
         assert int(interface.netmask) == int(ipaddress.ip_address(entry.netmask))
         assert (interface.version == 6) == (entry.family == socket.AF_INET6)
-        assert entry.index == socket.if_nametoindex(entry.name)
+        assert entry.index == number_of(entry.name)
         link_local = interface.version == 6 and interface.is_link_local
         assert entry.scope_id == (entry.index if link_local else 0)
         assert len(bytes.fromhex(entry.phys_addr.replace(":", ""))) == 6
@@ -132,8 +141,8 @@ NEARLY = st.text("0123456789abcdefABCDEFgx:.: \0\u0661", max_size=50) | st.lists
 @example(socket.AF_INET6, "\udc80")
 def test_inet_pton_agrees_with_the_c_library(family, text):
     try:
-        expected = socket.inet_pton(family, text)
-    except (OSError, ValueError):  # ValueError is the NUL's, and the surrogate's
+        expected = socket.inet_pton(family, text.replace("\0", "?"))  # PyPy stops at a NUL
+    except (OSError, ValueError):  # ValueError is the surrogate's
         with pytest.raises(uvbind.UVError, match=r"text: .* is no IPv[46] address") as caught:
             uvbind.inet_pton(family, text)
         assert caught.value.name == "EINVAL"
