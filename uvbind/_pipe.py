@@ -49,11 +49,11 @@ class Pipe(Stream):
     def bind(self, name: Name) -> None:
         """Bind to `name`, a path that does not exist yet or an abstract name.
 
-        Closing removes the path, as seen from the working folder at that time, if this
-        process has bound it. An empty name has Linux choose an abstract one. Raises UVError:
-        EADDRINUSE, also for a path that a dead server left; EACCES, also when the folder does
-        not exist; ENAMETOOLONG; EINVAL when bound or connected. Wraps uv_pipe_bind and
-        uv_pipe_bind2.
+        Closing removes the path, as seen from the working folder at that time, also when the
+        handle has been passed on; a forked child's copy leaves it. An empty name has Linux
+        choose an abstract one. Raises UVError: EADDRINUSE, also for a path that a dead server
+        left; EACCES, also when the folder does not exist; ENAMETOOLONG; EINVAL when bound or
+        connected. Wraps uv_pipe_bind and uv_pipe_bind2.
         """
         self._bind(name, True)
 
@@ -161,6 +161,18 @@ class Pipe(Stream):
         if isinstance(file, socket.socket):
             file.detach()
 
+    def accept(self, client: Stream | None = None) -> Any:
+        """Take a connection, see Stream.accept(), or a handle that was passed to an ipc pipe.
+
+        `client`: as there, and of the class that pending_type() tells. Raises UVError: EAGAIN
+        when nothing waits, ENOTSUP for a descriptor of another kind; TypeError for a `client`
+        of another class. Wraps uv_accept.
+        """
+        if client is not None and not self._listening:
+            # libuv takes anything, and aborts when it is to poll a file.
+            _check.instance("client", client, self._arrived())
+        return super().accept(client)
+
     def pending_count(self) -> int:
         """Return how many handles have arrived and wait for accept(). Wraps
         uv_pipe_pending_count."""
@@ -209,12 +221,16 @@ class Pipe(Stream):
         lib.uvb_pipe_keep_path(self._c)  # the parent's, which goes on serving there
 
     def _new_client(self) -> TCP | UDP | Pipe:
-        if self._listening:
-            return Pipe(self._loop)
+        return Pipe(self._loop) if self._listening else self._arrived()(self._loop)
+
+    def _arrived(self) -> type[TCP | UDP | Pipe]:
         kind = self.pending_type()
+        if kind is None and self.pending_count() > 0:
+            what = "accept: what has arrived is no TCP, UDP or Pipe handle; close() drops it"
+            raise uv_error(lib.UV_ENOTSUP, what)
         if kind is None:
             raise uv_error(lib.UV_EAGAIN, "accept: no handle has arrived")
-        return kind(self._loop)
+        return kind
 
 
 _CLASSES: dict[int, type[TCP | UDP | Pipe]] = {

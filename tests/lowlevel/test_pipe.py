@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import os
 import resource
 import socket
@@ -234,6 +235,52 @@ def test_a_passed_handle_nobody_accepts_is_closed_with_the_pipe(loop, peers, ipc
     while not reads:
         loop.run(uvbind.RunMode.ONCE)
     assert reads == [1]
+
+
+def test_what_is_no_handle_is_not_accepted(loop, tmp_path):
+    ours, peer = socket.socketpair()
+    pipe, spare = uvbind.Pipe(loop, ipc=True), uvbind.Pipe(loop)
+    pipe.open(ours)
+    seen = []
+
+    def on_read(pipe, data, error):
+        seen.append(data)
+        assert (pipe.pending_count(), pipe.pending_type()) == (1, None)
+        for client in (None, spare):  # libuv would abort when the spare pipe reads
+            with pytest.raises(uvbind.UVError, match="what has arrived is no TCP, UDP or Pipe"):
+                pipe.accept(client)
+        pipe.close()
+
+    pipe.read_start(on_read)
+    with peer, open(tmp_path / "file", "w") as file:
+        rights = array.array("i", [file.fileno()])
+        peer.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        loop.run(uvbind.RunMode.ONCE)
+    spare.close()
+    loop.run()
+    assert seen == [b"x"]
+
+
+def test_a_handle_is_accepted_as_what_it_is(loop, peers, ipc):
+    sender, receiver = ipc
+    seen = []
+    spares = uvbind.Pipe(loop), uvbind.TCP(loop)
+
+    def on_read(pipe, data, error):
+        with pytest.raises(TypeError, match=r"client: expected a uvbind\.TCP, not Pipe"):
+            pipe.accept(spares[0])
+        assert pipe.accept(spares[1]) is spares[1]
+        seen.append(spares[1].getpeername())
+        pipe.read_stop()
+
+    with pytest.raises(uvbind.UVError, match="no handle has arrived"):
+        receiver.accept(spares[0])
+    receiver.read_start(on_read)
+    sender.write2(b"x", peers.server)
+    loop.run()
+    assert seen == [peers.client.getsockname()]
+    for spare in spares:
+        spare.close()
 
 
 def test_open_takes_sockets_and_pipes_only(loop, tmp_path):
