@@ -1,12 +1,12 @@
-"""Count the user-space instructions an echo server spends on one message, with callgrind.
+"""Count the user-space instructions a server spends on one message, with callgrind.
 
 A count does not depend on what else the machine does, so it shows differences that times on a
 shared machine do not. Each server runs under valgrind twice, with a smaller and a larger number of
 messages; the difference of the totals over the difference of the messages leaves out starting,
 connecting and ending. The load generator runs outside valgrind and is always ahead of the server,
-which so finds all its connections readable in each turn of its loop.
+which so finds all its connections readable in each turn of its loop, or a batch of datagrams.
 
-    python benchmarks/instructions.py [--messages N] [--size BYTES] [--connections N] [--json FILE]
+    python benchmarks/instructions.py [WORKLOAD] [--messages N] [--size BYTES] [--in-flight N]
 """
 
 from __future__ import annotations
@@ -18,20 +18,38 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from uvbind._bench.contenders import BenchError, Server, installed
 from uvbind._bench.load import Load
+from uvbind._bench.workloads import WORKLOADS, Served
 
 CONTENDERS = ("uvbind", "rloop", "uvloop", "asyncio")
 # By then whatever is made on first use is made, and the interpreter has specialised its code.
 FIRST_MESSAGES = 2000
 # Under valgrind a start takes seconds.
 TIMEOUT = 120.0
+# What a sink's receive buffer has room for, and how long that may take it.
+PORTION, PAUSE = 64, 0.1
 
 
-def total_instructions(name: str, messages: int, size: int, connections: int) -> int:
-    """Return all that the server's process executed to start, serve and end."""
+def drive(load: Load, server: Server, messages: int) -> int:
+    """Have so many messages served; returns how many it were."""
+    sent, done = 0, 0
+    while sent < messages:
+        result = load.run(10 * TIMEOUT, messages - sent if done else min(messages, PORTION))
+        sent += int(result["sent"])
+        done += int(result["messages"])
+        if not done:  # a sink, which nothing comes back from
+            time.sleep(PAUSE)
+    return done or server.tally()["received"]
+
+
+def total_instructions(
+    workload: Served, name: str, values: dict[str, int], messages: int
+) -> tuple[int, int]:
+    """Return all that the server's process executed to start, serve and end; and the messages."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "callgrind.out")
         valgrind = [
@@ -41,37 +59,42 @@ def total_instructions(name: str, messages: int, size: int, connections: int) ->
             f"--callgrind-out-file={output}",
             f"--log-file={folder}/log",  # it warns of system calls it does not know
         ]
-        with Load() as load, Server(name, valgrind) as server:
+        with Load() as load, workload.server(name, valgrind) as server:
             server.ready(TIMEOUT)
-            load.connect(name, server.port, connections, size, timeout=TIMEOUT)
-            result = load.run(seconds=10 * TIMEOUT, messages=messages)
+            workload.connect(load, server, {**values, "timeout": TIMEOUT})
+            done = drive(load, server, messages)
             load.disconnect()
-            if result["messages"] != messages or server.close(TIMEOUT) != 0:
-                raise BenchError(f"{name}: did not serve {messages} messages and end in order")
+            if server.close(TIMEOUT) != 0:
+                raise BenchError(f"{name}: did not end in order")
         totals = re.search(r"^totals: (\d+)", output.read_text(encoding="utf-8"), re.MULTILINE)
     if totals is None:
         raise BenchError(f"{name}: callgrind wrote no total")
-    return int(totals.group(1))
+    return int(totals.group(1)), done
 
 
-def per_message(name: str, messages: int, size: int, connections: int) -> float:
+def per_message(workload: Served, name: str, values: dict[str, int], messages: int) -> float:
     """Return the instructions of one message."""
-    with Server(name) as server:  # so that both runs below find every module compiled
+    with workload.server(name) as server:  # so that both runs below find every module compiled
         server.ready()
-    first = total_instructions(name, FIRST_MESSAGES, size, connections)
-    both = total_instructions(name, FIRST_MESSAGES + messages, size, connections)
-    return (both - first) / messages
+    first, first_done = total_instructions(workload, name, values, FIRST_MESSAGES)
+    both, both_done = total_instructions(workload, name, values, FIRST_MESSAGES + messages)
+    return (both - first) / (both_done - first_done)
 
 
 def count(arguments: argparse.Namespace) -> dict[str, float]:
     """Count for every contender that is installed, and print each as it comes."""
-    print(f"Instructions per {arguments.size}-byte message, {arguments.connections} connections:")
+    workload = WORKLOADS[arguments.workload]
+    assert isinstance(workload, Served)
+    values = dict(workload.cases[0].values)
+    varied = next(key for key in values if key != "size")
+    values.update({"size": arguments.size, varied: arguments.in_flight})
+    print(f"Instructions per message, {workload.name}, {values}:")
     counts = {}
     for name in CONTENDERS:
         if not installed(name):
             print(f"{name:<10} not installed")
             continue
-        counts[name] = per_message(name, arguments.messages, arguments.size, arguments.connections)
+        counts[name] = per_message(workload, name, values, arguments.messages)
         print(f"{name:<10} {counts[name]:>10,.0f}", flush=True)
     return counts
 
@@ -79,10 +102,16 @@ def count(arguments: argparse.Namespace) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
+        "workload",
+        nargs="?",
+        default="tcp-echo",
+        choices=[name for name, workload in WORKLOADS.items() if isinstance(workload, Served)],
+    )
+    parser.add_argument(
         "--messages", type=int, default=10_000, metavar="N", help="how many more in the second run"
     )
     parser.add_argument("--size", type=int, default=1024, metavar="BYTES", help="of a message")
-    parser.add_argument("--connections", type=int, default=10, metavar="N")
+    parser.add_argument("--in-flight", type=int, default=10, metavar="N", help="messages at once")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts there")
     arguments = parser.parse_args()
     if shutil.which("valgrind") is None:

@@ -27,16 +27,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     bench = commands.add_parser(
         "bench",
-        help="compare echo servers on this machine",
-        description="Compare TCP echo servers: uvbind, asyncio, a hand-written selectors server, "
-        "and uvloop and rloop where they are installed. Everything stays on 127.0.0.1.",
+        help="compare with others on this machine",
+        description="Compare uvbind with asyncio and hand-written Python, and with uvloop and "
+        "rloop where they are installed. Everything stays on 127.0.0.1.",
     )
     bench.set_defaults(run=_bench)
+    bench.add_argument(
+        "workloads", nargs="*", metavar="WORKLOAD", help="tcp-echo, udp-echo, ...; without: all"
+    )
     bench.add_argument("--quick", action="store_true", help="under 20 s rather than under 90 s")
-    bench.add_argument("--only", metavar="NAME,...", help="measure only these")
+    bench.add_argument("--only", metavar="NAME,...", help="measure only these contenders")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all measurements there")
     bench.add_argument(
-        "--seconds", type=float, metavar="S", help="length of one measurement (0.12; quick: 0.04)"
+        "--seconds", type=float, metavar="S", help="length of one measurement (0.08; quick: 0.02)"
     )
     info = commands.add_parser("info", help="print versions and features")
     info.set_defaults(run=_info)
@@ -45,22 +48,30 @@ def _parser() -> argparse.ArgumentParser:
 
 def _bench(arguments: argparse.Namespace) -> int:
     from uvbind._bench import contenders, measure, report
+    from uvbind._bench.workloads import NAMES, WORKLOADS
 
     begin = time.monotonic()
-    names = list(dict.fromkeys(arguments.only.split(",") if arguments.only else contenders.NAMES))
-    unknown = [name for name in names if name not in contenders.NAMES]
-    if unknown:
-        print(f"uvbind bench: no such contender: {', '.join(unknown)}", file=sys.stderr)
-        return 2
+    chosen = list(dict.fromkeys(arguments.workloads or WORKLOADS))
+    names = list(dict.fromkeys(arguments.only.split(",") if arguments.only else NAMES))
+    for kind, given, known in (("workload", chosen, WORKLOADS), ("contender", names, NAMES)):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            print(
+                f"uvbind bench: no such {kind}: {', '.join(unknown)}; there are {', '.join(known)}",
+                file=sys.stderr,
+            )
+            return 2
     missing = [name for name in names if not contenders.installed(name)]
     for name in missing:
         print(f"{name}: not installed")
-    present = [name for name in names if name not in missing]
-    if not present:
+    plan = measure.Plan(
+        [WORKLOADS[name] for name in chosen], [name for name in names if name not in missing]
+    )
+    if plan.steps == 0:
+        print("uvbind bench: nothing to measure", file=sys.stderr)
         return 1
-    plan = measure.Plan(present)
     if arguments.quick:
-        plan = dataclasses.replace(plan, rounds=5, seconds=0.04)
+        plan = dataclasses.replace(plan, rounds=3, seconds=0.02)
     if arguments.seconds is not None:
         plan = dataclasses.replace(plan, seconds=arguments.seconds)
     try:
@@ -70,7 +81,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         print(f"uvbind bench: {error}", file=sys.stderr)
         return 1
     rows = measure.summarise(samples)
-    report.print_table(rows, samples)
+    report.print_tables(rows, samples)
     elapsed = time.monotonic() - begin
     if arguments.json:
         data = report.as_json(plan, missing, samples, rows, elapsed)

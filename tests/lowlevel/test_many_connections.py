@@ -36,13 +36,13 @@ def resident_bytes(pid: int) -> int:
 
 
 def test_a_thousand_connections_echo_a_gibibyte(enough_descriptors):
-    with Server("uvbind") as server, Load() as load:
+    with Server("uvbind", "tcp_servers") as server, Load() as load:
         server.ready()
-        load.connect("uvbind", server.port, CONNECTIONS, SIZE, timeout=60.0)
+        load.connect_tcp("uvbind", server.port, CONNECTIONS, SIZE, timeout=60.0)
         echoed, resident = 0, []
         for _ in range(8):
             result = load.run(seconds=60.0, messages=MESSAGES // 8)  # raises for a wrong byte
-            assert result["connection_errors"] == 0
+            assert result["errors"] == 0
             echoed += int(result["bytes"])
             resident.append(resident_bytes(server.process.pid))
         load.disconnect()

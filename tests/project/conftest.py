@@ -1,4 +1,4 @@
-"""What the tests of vendor/fetch.py fetch from; nothing leaves loopback."""
+"""What the tests of vendor/fetch.py fetch from, which is on loopback; the benchmark's load."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from fetching import Project
+
+from uvbind._bench.load import Load
 
 
 @pytest.fixture
@@ -49,3 +51,9 @@ def served(project: Project) -> Iterator[dict[str, bytes]]:
         yield contents
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def load() -> Iterator[Load]:
+    with Load() as process:
+        yield process

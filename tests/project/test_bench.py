@@ -1,219 +1,41 @@
-"""The benchmark: its load generator against honest and dishonest servers, and the command."""
+"""The benchmark: its servers, and the command."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from uvbind._bench import contenders, measure
+from uvbind._bench import contenders, workloads
 from uvbind._bench.contenders import BenchError, Child, Server
-from uvbind._bench.load import Load
+from uvbind._bench.workloads import NAMES, WORKLOADS
 from uvbind._cli import main
 
 # Far more than needed, far less than for ever.
 TIMEOUT = 60.0
 
 
-@contextlib.contextmanager
-def serving(talk: Callable[[socket.socket], None], host: str = "127.0.0.1") -> Iterator[int]:
-    """Serve every connection with ``talk`` in a thread of its own; yields the port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, 0), family=family)
-    threads: list[threading.Thread] = []
-
-    def serve_one(connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            talk(connection)
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                threads.append(threading.Thread(target=serve_one, args=(connection,), daemon=True))
-                threads[-1].start()
-
-    accepting = threading.Thread(target=accept, daemon=True)
-    accepting.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        # Closing alone would leave the thread in accept().
-        with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for thread in [accepting, *threads]:
-            thread.join(TIMEOUT)
-
-
-def echo(connection: socket.socket) -> None:
-    while data := connection.recv(65536):
-        connection.sendall(data)
-
-
-@pytest.fixture
-def load() -> Iterator[Load]:
-    with Load() as process:
-        yield process
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-@pytest.mark.parametrize(("connections", "size"), [(1, 1), (7, 1024), (3, 200_000)])
-def test_exact_number_of_messages(load: Load, host: str, connections: int, size: int) -> None:
-    with contextlib.ExitStack() as stack:
-        try:
-            port = stack.enter_context(serving(echo, host))
-        except OSError:
-            pytest.skip(f"{host} is not available")
-        load.connect("echo", port, connections, size, host=host)
-        for messages in (1, 50):
-            result = load.run(seconds=TIMEOUT, messages=messages)
-            assert result["messages"] == messages
-            assert result["bytes"] == messages * size
-            assert result["mismatches"] == result["connection_errors"] == 0
-            assert 0 < result["p50_us"] <= result["p99_us"]
-        load.disconnect()
-
-
-def test_run_for_a_time(load: Load) -> None:
-    with serving(echo) as port:
-        load.connect("echo", port, connections=2, size=100)
-        result = load.run(seconds=0.05)
-        assert result["messages"] > 0
-        assert result["seconds"] >= 0.05
-        load.disconnect()
-
-
-def flip_a_bit(connection: socket.socket) -> None:
-    seen = 0
-    while data := connection.recv(65536):
-        seen += len(data)
-        if seen > 5000:
-            data = data[:-1] + bytes([data[-1] ^ 1])
-        connection.sendall(data)
-
-
-def repeat_the_first(connection: socket.socket) -> None:
-    first = connection.recv(1000, socket.MSG_WAITALL)
-    connection.sendall(first)
-    while connection.recv(1000, socket.MSG_WAITALL):
-        connection.sendall(first)
-
-
-def one_byte_too_many(connection: socket.socket) -> None:
-    while data := connection.recv(1000, socket.MSG_WAITALL):
-        connection.sendall(data + b"!")
-
-
-def swap_halves(connection: socket.socket) -> None:
-    while data := connection.recv(1000, socket.MSG_WAITALL):
-        connection.sendall(data[500:] + data[:500])
-
-
-@pytest.mark.parametrize("talk", [flip_a_bit, repeat_the_first, one_byte_too_many, swap_halves])
-def test_wrong_bytes_are_found(load: Load, talk: Callable[[socket.socket], None]) -> None:
-    with serving(talk) as port:
-        load.connect("liar", port, connections=2, size=1000)
-        with pytest.raises(BenchError, match=r"^liar: \d+ reads did not hold what was sent"):
-            load.run(seconds=TIMEOUT, messages=50)
-        load.disconnect()
-
-
-def test_bytes_of_another_connection_are_found(load: Load) -> None:
-    both = threading.Barrier(2, timeout=TIMEOUT)
-    received: list[bytes] = []
-
-    def swap(connection: socket.socket) -> None:
-        received.append(connection.recv(1000, socket.MSG_WAITALL))
-        mine = received[-1]
-        both.wait()
-        connection.sendall(next(other for other in received if other != mine))
-        connection.recv(1)  # until the peer has read this and closes
-
-    with serving(swap) as port:
-        load.connect("mixer", port, connections=2, size=1000)
-        with pytest.raises(BenchError, match=r"^mixer: 2 reads"):
-            load.run(seconds=TIMEOUT, messages=2)
-        load.disconnect()
-
-
-@pytest.mark.parametrize("answered", [0, 3])
-def test_server_that_closes(load: Load, answered: int) -> None:
-    def talk(connection: socket.socket) -> None:
-        for _ in range(answered):
-            connection.sendall(connection.recv(1000, socket.MSG_WAITALL))
-
-    with serving(talk) as port:
-        load.connect("quitter", port, connections=1, size=1000)
-        with pytest.raises(BenchError, match=r"^quitter: (EOF|ECONNRESET|EPIPE): "):
-            load.run(seconds=TIMEOUT, messages=50)
-        load.disconnect()
-
-
-def test_server_that_never_answers(load: Load) -> None:
-    done = threading.Event()
-
-    def wait(connection: socket.socket) -> None:
-        done.wait(TIMEOUT)
-
-    with serving(wait) as port:
-        load.connect("mute", port, connections=2, size=1000, timeout=0.2)
-        with pytest.raises(BenchError, match=r"^mute: ETIMEDOUT: .* after 0 messages"):
-            load.run(seconds=TIMEOUT)
-        load.disconnect()
-        done.set()
-
-
-def test_server_that_trickles(load: Load) -> None:
-    """It shows progress for ever, so what ends the run is the bound on the last echoes."""
-    done = threading.Event()
-
-    def trickle(connection: socket.socket) -> None:
-        data = connection.recv(1000, socket.MSG_WAITALL)
-        for i in range(len(data)):
-            connection.sendall(data[i : i + 1])
-            if done.wait(0.01):
-                break
-
-    with serving(trickle) as port:
-        load.connect("slow", port, connections=1, size=1000, timeout=0.3)
-        with pytest.raises(BenchError, match=r"^slow: ETIMEDOUT: "):
-            load.run(seconds=0.1)
-        load.disconnect()
-        done.set()
-
-
-@pytest.mark.parametrize(
-    ("host", "error"), [("127.0.0.1", "ECONNREFUSED"), ("not.numeric", "EINVAL")]
-)
-def test_no_listener(load: Load, host: str, error: str) -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    with pytest.raises(BenchError, match=f"^nobody: {error}: "):
-        load.connect("nobody", port, connections=3, size=1000, host=host)
-
-
 def test_child_that_dies_is_named() -> None:
-    with Server("no.such.module") as server, pytest.raises(BenchError, match=r"^no\.such\.module:"):
+    with (
+        Server("no.such.module", "tcp_servers") as server,
+        pytest.raises(BenchError, match=r"^no\.such\.module:"),
+    ):
         server.ready()
 
 
 def test_server_tells_its_cpu_time_and_ends_with_stdin() -> None:
-    with Server("selectors") as server:
+    with Server("selectors", "tcp_servers") as server:
         server.ready()
-        first, second = server.cpu_ns(), server.cpu_ns()
-        assert 0 < first <= second
+        first, second = server.tally(), server.tally()
+        assert 0 < first["cpu_ns"] <= second["cpu_ns"]
         assert server.close() == 0
 
 
@@ -222,62 +44,75 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
 
 
+def cases(names: Sequence[str]) -> list[tuple[object, ...]]:
+    """What a run of all workloads has to report."""
+    return [
+        (workload.name, name, *case.values.values())
+        for workload in WORKLOADS.values()
+        for case in workload.cases
+        for name in workload.contenders
+        if name in names
+    ]
+
+
+def case_of(row: dict[str, Any]) -> tuple[object, ...]:
+    varied = WORKLOADS[row["workload"]].cases[0].values
+    return (row["workload"], row["contender"], *(row[key] for key in varied))
+
+
 def test_command(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
-    names = [name for name in contenders.NAMES if contenders.installed(name)]
-    missing = [name for name in contenders.NAMES if name not in names]
-    process = bench("--quick", "--seconds", "0.005", "--json", str(output))
+    names = [name for name in NAMES if contenders.installed(name)]
+    missing = [name for name in NAMES if name not in names]
+    process = bench("--quick", "--seconds", "0.002", "--json", str(output))
     assert process.returncode == 0, process.stderr
     data: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
     assert data["not_installed"] == missing
+    assert data["plan"]["workloads"] == list(WORKLOADS)
     assert data["plan"]["contenders"] == names
-    cases = {
-        (name, size, connections)
-        for name in names
-        for size in measure.SIZES
-        for connections in measure.CONNECTIONS
-    }
-    results = data["results"]
-    assert {(row["contender"], row["size"], row["connections"]) for row in results} == cases
-    assert len(results) == len(cases)
-    assert len(data["samples"]) == len(cases) * data["plan"]["rounds"]
-    for row in results:
-        assert row["messages_per_second"] > 0
-        assert row["rate_ratio"] > 0
-        if row["contender"] == data["reference"]:
-            assert row["rate_ratio"] == row["cpu_ratio"] == 1
+    assert [case_of(row) for row in data["results"]] == cases(names)
+    measured = [case_of(sample) for sample in data["samples"]]
+    assert Counter(measured) == dict.fromkeys(cases(names), data["plan"]["rounds"])
+    for row in data["results"]:
+        workload = WORKLOADS[row["workload"]]
+        for figure in workload.figures:
+            if figure.compared:
+                assert row[figure.key] > 0
+                assert row["ratios"][row["contender"]][figure.key] == 1
+                assert row["ratios"][workload.reference][figure.key] > 0
     for name in missing:
         assert f"{name}: not installed" in process.stdout
-    for text in ("1 KiB messages", "100 KiB messages", *names):
+    for text in ("tcp-echo, 1 KiB messages", "udp-sink, 1200-byte datagrams", *names):
         assert text in process.stdout
 
 
-def test_command_without_the_reference_has_no_ratios(tmp_path: Path) -> None:
+def test_command_with_one_workload_and_without_the_reference(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
-    process = bench("--quick", "--seconds", "0.001", "--only", "selectors", "--json", str(output))
+    command = ["tcp-echo", "--quick", "--seconds", "0.001", "--only", "selectors"]
+    process = bench(*command, "--json", str(output))
     assert process.returncode == 0, process.stderr
     rows = json.loads(output.read_text(encoding="utf-8"))["results"]
-    assert {row["contender"] for row in rows} == {"selectors"}
-    assert {row["rate_ratio"] for row in rows} == {None}
+    assert {(row["workload"], row["contender"]) for row in rows} == {("tcp-echo", "selectors")}
+    assert {tuple(row["ratios"]) for row in rows} == {("selectors",)}
 
 
 LIAR = """
-from uvbind._bench import servers
-servers.EchoProtocol.data_received = lambda self, data: self.transport.write(bytes(len(data)))
-servers.serve_protocol("asyncio")
+from uvbind._bench import tcp_servers
+tcp_servers.EchoProtocol.data_received = lambda self, data: self.transport.write(bytes(len(data)))
+tcp_servers.serve_protocol("asyncio")
 """
 
 
 class Liar(Server):
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, module: str, tool: Sequence[str]) -> None:
         Child.__init__(self, name, [sys.executable, "-c", LIAR])
 
 
 def test_wrong_echo_fails_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(measure, "Server", Liar)
-    assert main(["bench", "--quick", "--only", "selectors"]) == 1
+    monkeypatch.setattr(workloads, "Server", Liar)
+    assert main(["bench", "tcp-echo", "--quick", "--only", "selectors"]) == 1
     assert "selectors: " in (error := capsys.readouterr().err)
     assert "reads did not hold what was sent" in error
 
@@ -298,7 +133,8 @@ def test_interrupt_ends_all_processes() -> None:
     assert psutil.wait_procs(children, timeout=TIMEOUT)[1] == []
 
 
-def test_unknown_contender_is_refused() -> None:
-    process = bench("--only", "asyncio,nonsense")
+@pytest.mark.parametrize("arguments", [["--only", "asyncio,nonsense"], ["nonsense"]])
+def test_unknown_names_are_refused(arguments: list[str]) -> None:
+    process = bench(*arguments)
     assert process.returncode == 2
     assert "nonsense" in process.stderr

@@ -1,4 +1,4 @@
-"""Which echo servers can be compared here, and the processes they run in."""
+"""What can be compared here, and the processes it runs in."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import uvbind
-
-NAMES = ("uvbind", "asyncio", "selectors", "uvloop", "rloop")
-REFERENCE = "asyncio"
 
 
 class BenchError(Exception):
@@ -99,16 +96,25 @@ class Child:
 
 
 class Server(Child):
-    """One contender's echo server, perhaps under a tool such as valgrind."""
+    """One contender's server: a module of ours and its arguments, perhaps under a tool."""
 
-    def __init__(self, name: str, tool: Sequence[str] = ()) -> None:
-        super().__init__(name, [*tool, sys.executable, "-m", "uvbind._bench.servers", name])
+    def __init__(
+        self, name: str, module: str, *arguments: object, tool: Sequence[str] = ()
+    ) -> None:
+        command = [*tool, sys.executable, "-m", f"uvbind._bench.{module}", name]
+        super().__init__(name, [*command, *map(str, arguments)])
         self.port = 0
 
     def ready(self, timeout: float = 30.0) -> None:
         """Wait until it listens; apart from the constructor so that servers start side by side."""
         self.port = self.receive(timeout)["port"]
 
-    def cpu_ns(self) -> int:
-        """Return the CPU time its process has used so far."""
-        return int(self.ask("cpu", timeout=10.0))
+    def tally(self) -> dict[str, int]:
+        """Return its CPU time and count, once it has received all there is; see servers.py."""
+        previous = None
+        for _ in range(10_000):
+            tally: dict[str, int] = self.ask("tally", timeout=10.0)
+            if tally["received"] == previous:
+                return tally
+            previous = tally["received"]
+        raise BenchError(f"{self.name}: goes on receiving when nothing is sent any more")

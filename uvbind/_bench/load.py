@@ -1,7 +1,8 @@
 """The load process, ``python -m uvbind._bench.load``, and the parent's end of it.
 
 The generator itself is C (``load.c``) and polls without pause, so it has a process of its own. It
-answers one JSON job a line: connections are opened, run any number of times, and closed.
+answers one JSON job a line: connections or a UDP socket are opened, run any number of times, and
+closed.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from uvbind._uvbind import ffi, lib
 
 
 class Load(Child):
-    """Drives one echo server at a time; a job that fails is a BenchError naming that server."""
+    """Drives one server at a time; a job that fails is a BenchError naming that server."""
 
     def __init__(self) -> None:
         super().__init__("load generator", [sys.executable, "-m", "uvbind._bench.load"])
         self.target = ""
         self.timeout = 0.0
 
-    def connect(
+    def connect_tcp(
         self,
         target: str,
         port: int,
@@ -34,9 +35,24 @@ class Load(Child):
         host: str = "127.0.0.1",
         timeout: float = 5.0,
     ) -> None:
-        """Open connections to a server; one that makes no progress for ``timeout`` s has failed."""
+        """Open connections to an echo server; one without progress for ``timeout`` s has failed."""
         self.target, self.timeout = target, timeout
-        self._do("connect", 0.0, host, port, connections, size, timeout)
+        self._do("connect_tcp", 0.0, host, port, connections, size, timeout)
+
+    def connect_udp(
+        self,
+        target: str,
+        port: int,
+        window: int,
+        answers: int,
+        size: int,
+        *,
+        host: str = "127.0.0.1",
+        timeout: float = 5.0,
+    ) -> None:
+        """Open a socket to a server that answers each datagram with so many copies."""
+        self.target, self.timeout = target, timeout
+        self._do("connect_udp", 0.0, host, port, window, answers, size, timeout)
 
     def run(self, seconds: float, messages: int = 0) -> dict[str, float]:
         """Send and check messages for so long, or until so many; see ``uvb_load_result``."""
@@ -65,9 +81,15 @@ class _Generator:
     def __init__(self) -> None:
         self.load: Any = ffi.NULL
 
-    def connect(self, host: str, port: int, connections: int, size: int, timeout: float) -> Any:
+    def connect_tcp(self, *arguments: Any) -> Any:
+        return self._connect(lib.uvb_load_tcp_open, *arguments)
+
+    def connect_udp(self, *arguments: Any) -> Any:
+        return self._connect(lib.uvb_load_udp_open, *arguments)
+
+    def _connect(self, open_load: Any, host: str, *arguments: Any) -> Any:
         opened = ffi.new("uvb_load **")
-        error = lib.uvb_load_tcp_open(host.encode(), port, connections, size, timeout, opened)
+        error = open_load(host.encode(), *arguments, opened)
         self.load = opened[0]
         return describe(error) if error else None
 

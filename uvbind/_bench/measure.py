@@ -5,89 +5,91 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from uvbind._bench.contenders import NAMES, REFERENCE, Server
+from uvbind._bench.contenders import Child, Server
 from uvbind._bench.load import Load
-
-SIZES = (1024, 10 * 1024, 100 * 1024)
-CONNECTIONS = (1, 10, 100)
+from uvbind._bench.workloads import Case, Workload
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is measured and for how long."""
 
+    workloads: Sequence[Workload]
     contenders: Sequence[str]
-    rounds: int = 9
-    seconds: float = 0.12
-    sizes: Sequence[int] = SIZES
-    connections: Sequence[int] = CONNECTIONS
+    rounds: int = 7
+    seconds: float = 0.08
 
-    @property
-    def warmup(self) -> float:
-        """Seconds of unmeasured load on new connections before each measurement."""
-        return self.seconds / 5
+    def contenders_of(self, workload: Workload) -> list[str]:
+        return [name for name in workload.contenders if name in self.contenders]
 
     @property
     def steps(self) -> int:
-        return self.rounds * len(self.sizes) * len(self.connections) * len(self.contenders)
+        cases = [len(each.cases) * len(self.contenders_of(each)) for each in self.workloads]
+        return self.rounds * sum(cases)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One contender in one round, at one message size and number of connections."""
+    """One contender in one round of one case."""
 
+    workload: Workload
     contender: str
-    size: int
-    connections: int
+    case: Case
     round: int
-    messages: int
-    messages_per_second: float
-    cpu_us_per_message: float
-    p50_us: float
-    p99_us: float
-    load_cpu_share: float
+    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """The medians over the rounds; the ratios are taken within a round, then their median."""
+    """The medians over the rounds; ratios to others are taken within a round, then their median."""
 
+    workload: Workload
     contender: str
-    size: int
-    connections: int
-    messages_per_second: float
-    cpu_us_per_message: float
-    rate_ratio: float | None
-    cpu_ratio: float | None
-    p50_us: float
-    p99_us: float
+    case: Case
+    figures: Mapping[str, float]
+    ratios: Mapping[str, Mapping[str, float]]
 
 
 def measure(plan: Plan, step: Callable[[int, str], None]) -> list[Sample]:
     """Run the whole plan; ``step`` is told what is done and what comes next."""
     samples: list[Sample] = []
-    with contextlib.ExitStack() as stack:
-        load = stack.enter_context(Load())
-        servers = [stack.enter_context(Server(name)) for name in plan.contenders]
-        _pin(load, servers)
-        for server in servers:
-            server.ready()
-            _prime(plan, load, server)
-        cases = [(size, connections) for size in plan.sizes for connections in plan.connections]
-        for round_number in range(plan.rounds):
-            for index, (size, connections) in enumerate(cases):
-                # Nobody is always first, or always after the same one.
-                turn = (round_number + index) % len(servers)
-                for server in servers[turn:] + servers[:turn]:
-                    step(len(samples), f"{server.name}, {size // 1024} KiB x {connections}")
-                    samples.append(_sample(plan, load, server, size, connections, round_number))
+    with Load() as load:
+        for workload in plan.workloads:
+            _measure_one(plan, workload, load, samples, step)
     return samples
 
 
-def _pin(load: Load, servers: Sequence[Server]) -> None:
+def _measure_one(
+    plan: Plan,
+    workload: Workload,
+    load: Load,
+    samples: list[Sample],
+    step: Callable[[int, str], None],
+) -> None:
+    with contextlib.ExitStack() as stack:
+        names = plan.contenders_of(workload)
+        servers = [stack.enter_context(workload.server(name)) for name in names]
+        _pin(load, servers)
+        for server in servers:
+            server.ready()
+            # Malloc's thresholds move, caches fill, a JIT compiles.
+            for case in workload.cases:
+                workload.sample(load, server, case.values, plan.seconds / 3)
+        for number in range(plan.rounds):
+            for index, case in enumerate(workload.cases):
+                # Nobody is always first, or always after the same one.
+                turn = (number + index) % max(len(servers), 1)
+                for server in servers[turn:] + servers[:turn]:
+                    text = f"{workload.name}: {server.name}, {case.block}, {case.column}"
+                    step(len(samples), text)
+                    figures = workload.sample(load, server, case.values, plan.seconds)
+                    samples.append(Sample(workload, server.name, case, number, figures))
+
+
+def _pin(load: Child, servers: Sequence[Server]) -> None:
     """Give the load a CPU of its own; a server that shares it halves what both can do."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS, nor in PyPy
         cpus = os.sched_getaffinity(0)
@@ -98,74 +100,35 @@ def _pin(load: Load, servers: Sequence[Server]) -> None:
                 os.sched_setaffinity(server.process.pid, cpus - own)
 
 
-def _prime(plan: Plan, load: Load, server: Server) -> None:
-    """Use and end a few connections: malloc's thresholds move, caches fill, a JIT compiles."""
-    for size in plan.sizes:
-        load.connect(server.name, server.port, connections=8, size=size)
-        load.run(plan.seconds)
-        load.disconnect()
-
-
-def _sample(
-    plan: Plan, load: Load, server: Server, size: int, connections: int, round_number: int
-) -> Sample:
-    load.connect(server.name, server.port, connections, size)
-    load.run(plan.warmup)
-    # A run begins and ends with nothing in flight: this CPU time is that of its messages alone.
-    cpu_before = server.cpu_ns()
-    result = load.run(plan.seconds)
-    cpu_ns = server.cpu_ns() - cpu_before
-    load.disconnect()
-    messages = int(result["messages"])
-    return Sample(
-        contender=server.name,
-        size=size,
-        connections=connections,
-        round=round_number,
-        messages=messages,
-        messages_per_second=messages / result["seconds"],
-        cpu_us_per_message=cpu_ns / 1e3 / messages,
-        p50_us=result["p50_us"],
-        p99_us=result["p99_us"],
-        load_cpu_share=result["cpu_share"],
-    )
-
-
 def summarise(samples: Iterable[Sample]) -> list[Row]:
     """Reduce the rounds of every case and contender to one row each."""
-    groups: dict[tuple[str, int, int], list[Sample]] = {}
+    cases: dict[tuple[str, Case], dict[str, list[Sample]]] = {}
     for sample in samples:
-        key = (sample.contender, sample.size, sample.connections)
-        groups.setdefault(key, []).append(sample)
+        group = cases.setdefault((sample.workload.name, sample.case), {})
+        group.setdefault(sample.contender, []).append(sample)
     rows = []
-    for contender, size, connections in sorted(groups, key=lambda key: NAMES.index(key[0])):
-        rounds = groups[contender, size, connections]
-        reference = groups.get((REFERENCE, size, connections))
-        rows.append(
-            Row(
-                contender,
-                size,
-                connections,
-                messages_per_second=_median(rounds, "messages_per_second"),
-                cpu_us_per_message=_median(rounds, "cpu_us_per_message"),
-                rate_ratio=_ratio(rounds, reference, "messages_per_second"),
-                cpu_ratio=_ratio(rounds, reference, "cpu_us_per_message"),
-                p50_us=_median(rounds, "p50_us"),
-                p99_us=_median(rounds, "p99_us"),
-            )
-        )
+    for group in cases.values():
+        for name, rounds in sorted(
+            group.items(), key=lambda item: item[1][0].workload.contenders.index(item[0])
+        ):
+            others = {other: _ratios(rounds, group[other]) for other in group}
+            first = rounds[0]
+            rows.append(Row(first.workload, name, first.case, _medians(rounds), others))
     return rows
 
 
-def _median(rounds: Sequence[Sample], field: str) -> float:
-    return float(statistics.median(getattr(sample, field) for sample in rounds))
+def _medians(rounds: Sequence[Sample]) -> dict[str, float]:
+    return {
+        key: statistics.median(sample.figures[key] for sample in rounds)
+        for key in rounds[0].figures
+    }
 
 
-def _ratio(
-    rounds: Sequence[Sample], reference: Sequence[Sample] | None, field: str
-) -> float | None:
-    if reference is None:
-        return None
-    pairs = [(getattr(a, field), getattr(b, field)) for a, b in zip(rounds, reference)]
-    ratios = [ours / theirs for ours, theirs in pairs if theirs]  # a coarse CPU clock can say 0
-    return float(statistics.median(ratios)) if ratios else None
+def _ratios(rounds: Sequence[Sample], others: Sequence[Sample]) -> dict[str, float]:
+    ratios = {}
+    for figure in rounds[0].workload.figures:
+        pairs = [(a.figures[figure.key], b.figures[figure.key]) for a, b in zip(rounds, others)]
+        known = [ours / theirs for ours, theirs in pairs if theirs]  # a coarse CPU clock can say 0
+        if figure.compared and known:
+            ratios[figure.key] = statistics.median(known)
+    return ratios

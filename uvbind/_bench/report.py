@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import platform
 import statistics
@@ -11,8 +10,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from uvbind._bench.contenders import REFERENCE
 from uvbind._bench.measure import Plan, Row, Sample
+from uvbind._bench.workloads import Workload
 
 try:
     import rich.box
@@ -24,10 +23,11 @@ except ImportError:
 else:
     HAVE_RICH = True
 
-NOTE = f"""\
-msg/s: echoes a second, more is better. CPU us: the server's CPU time for one message in
-microseconds, less is better. Medians over the rounds; "x" is the ratio to {REFERENCE}, the median
-of the ratios within each round."""
+RIVALS = ("uvloop",)  # the table tells how uvbind compares with these as well
+NOTE = (
+    'Medians over the rounds; "x" is the ratio to {reference}, the median of the ratios within '
+    "each round.\n"
+)
 
 
 @contextlib.contextmanager
@@ -61,34 +61,47 @@ def _draw(filled: int, percent: int, text: str) -> None:
     print(bar, end="", file=sys.stderr, flush=True)
 
 
-def print_table(rows: Sequence[Row], samples: Sequence[Sample]) -> None:
-    """Print a block for each message size: contenders down, connections across."""
-    ordered = sorted(rows, key=lambda row: row.size)  # stable: contenders keep their order
-    for size, block in itertools.groupby(ordered, key=lambda row: row.size):
-        _print_block(f"{size // 1024} KiB messages", list(block))
-    print(NOTE)
-    share = statistics.mean(sample.load_cpu_share for sample in samples)
+def print_tables(rows: Sequence[Row], samples: Sequence[Sample]) -> None:
+    """Print every workload, a block at a time: contenders down, cases across."""
+    for workload, of_workload in itertools.groupby(rows, key=lambda row: row.workload):
+        for block, of_block in itertools.groupby(of_workload, key=lambda row: row.case.block):
+            _print_block(f"{workload.name}, {block}", workload, list(of_block))
+        print(workload.note)
+        print(NOTE.format(reference=workload.reference))
+    shares = [sample.figures.get("load_cpu_share", 1.0) for sample in samples]
+    share = statistics.mean(shares)
     if share < 0.95:
         print(f"Other processes took {1 - share:.0%} of the load generator's CPU: measure again.")
 
 
-def _print_block(title: str, rows: Sequence[Row]) -> None:
+def _print_block(title: str, workload: Workload, rows: Sequence[Row]) -> None:
     header, units = [""], [""]
-    for connections in sorted({row.connections for row in rows}):
-        header += [f"{connections} connection{'s' * (connections > 1)}", ""]
-        units += ["msg/s", "CPU us"]
+    for case in dict.fromkeys(row.case for row in rows):
+        header += [case.column] + [""] * (len(workload.figures) - 1)
+        units += [figure.unit for figure in workload.figures]
     lines: dict[str, list[str]] = {}
-    for row in sorted(rows, key=lambda row: row.connections):
-        lines.setdefault(row.contender, [row.contender]).extend(
-            [
-                f"{row.messages_per_second:,.0f} {_times(row.rate_ratio)}",
-                f"{row.cpu_us_per_message:.1f} {_times(row.cpu_ratio)}",
-            ]
-        )
+    for row in rows:
+        lines.setdefault(row.contender, [row.contender]).extend(_cells(row))
+    for rival in RIVALS:
+        if "uvbind" in lines and rival in lines and rival != workload.reference:
+            name = f"uvbind : {rival}"
+            lines[name] = [name]
+            for row in rows:
+                if row.contender == "uvbind":
+                    ratios = row.ratios[rival]
+                    lines[name] += [_times(ratios.get(figure.key)) for figure in workload.figures]
     if HAVE_RICH:
         _print_rich(title, header, units, list(lines.values()))
     else:
         _print_plain(title, [header, units, *lines.values()])
+
+
+def _cells(row: Row) -> list[str]:
+    ratios = row.ratios.get(row.workload.reference, {})
+    return [
+        f"{figure.text.format(row.figures[figure.key])} {_times(ratios.get(figure.key))}".rstrip()
+        for figure in row.workload.figures
+    ]
 
 
 def _times(ratio: float | None) -> str:
@@ -137,10 +150,19 @@ def as_json(
         "libuv": uvbind.version_string(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
-        "reference": REFERENCE,
-        "plan": dataclasses.asdict(plan),
+        "plan": {
+            "workloads": [each.name for each in plan.workloads],
+            "contenders": list(plan.contenders),
+            "rounds": plan.rounds,
+            "seconds": plan.seconds,
+        },
         "not_installed": list(missing),
         "elapsed_seconds": elapsed,
-        "results": [dataclasses.asdict(row) for row in rows],
-        "samples": [dataclasses.asdict(sample) for sample in samples],
+        "results": [{**_about(row), "ratios": row.ratios} for row in rows],
+        "samples": [{**_about(sample), "round": sample.round} for sample in samples],
     }
+
+
+def _about(it: Row | Sample) -> dict[str, Any]:
+    about = {"workload": it.workload.name, "contender": it.contender}
+    return {**about, **it.case.values, **it.figures}
