@@ -230,11 +230,8 @@ class UDP(SocketBuffers):
         uv_udp_try_send2.
         """
         queue = datagrams if type(datagrams) is list else list(datagrams)
-        uv = self._open()
-        if queue and not self._in_use():
-            self._bind_for(queue[0])
-        if lib.uv_udp_get_send_queue_count(uv):
-            return 0  # not past what send() has queued
+        if not queue:
+            self._open()
         done = 0
         while done < len(queue):
             try:
@@ -275,6 +272,11 @@ class UDP(SocketBuffers):
 
     def _send_portion(self, datagrams: list[Any]) -> int:
         """try_send_batch() for whatever the fast lane has left, datagram by datagram checked."""
+        uv = self._open()
+        if not self._in_use():
+            self._bind_for(datagrams[0])
+        if lib.uv_udp_get_send_queue_count(uv):
+            return 0  # not past what send() has queued
         count = 0
         buffers = ffi.new("uv_buf_t[]", len(datagrams))
         storages = ffi.new("struct sockaddr *[]", len(datagrams))

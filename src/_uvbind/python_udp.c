@@ -210,10 +210,17 @@ static PyObject *send_now(PyObject *self, PyObject *args) {
   return PyLong_FromLong(err);
 }
 
-/* One datagram of a batch; 1 when it is for Python to deal with, -1 with an exception set. */
-static int unwrap(PyObject *item, PyObject *book, PyObject *pack, uv_buf_t *buffer,
-                  struct sockaddr **storage, PyObject **raw) {
-  PyObject *data, *address;
+/* A datagram of a batch that is being sent, with references to what libuv reads of it: packing
+ * an address can run any code, which might take the list apart. */
+typedef struct {
+  PyObject *item, *raw;
+} held_datagram;
+
+/* One datagram of a batch, after `earlier` or NULL; 1 when it is for Python to deal with, -1
+ * with an exception set. */
+static int unwrap(PyObject *item, PyObject *book, PyObject *pack, const held_datagram *earlier,
+                  held_datagram *held, uv_buf_t *buffer, struct sockaddr **storage) {
+  PyObject *data, *address, *raw = NULL;
 
   if (!PyTuple_CheckExact(item) || PyTuple_Size(item) != 2)
     return 1;
@@ -221,55 +228,87 @@ static int unwrap(PyObject *item, PyObject *book, PyObject *pack, uv_buf_t *buff
   address = PyTuple_GetItem(item, 1);
   if (!PyBytes_CheckExact(data) || PyBytes_Size(data) > UVB_DATAGRAM_SIZE)
     return 1;
-  *buffer = uv_buf_init(PyBytes_AsString(data), (unsigned int)PyBytes_Size(data));
-  *storage = NULL;
-  *raw = NULL;
-  if (address != Py_None) {
-    *raw = look_up(book, pack, address);
-    if (*raw == NULL)
+  Py_INCREF(item);
+  if (earlier != NULL && PyTuple_GetItem(earlier->item, 1) == address) {
+    raw = earlier->raw; /* most go where the one before went */
+    Py_XINCREF(raw);
+  } else if (address != Py_None) {
+    raw = look_up(book, pack, address);
+    if (raw == NULL) {
+      Py_DECREF(item);
       return -1;
-    *storage = (struct sockaddr *)PyBytes_AsString(*raw);
+    }
   }
+  held->item = item;
+  held->raw = raw;
+  *buffer = uv_buf_init(PyBytes_AsString(data), (unsigned int)PyBytes_Size(data));
+  *storage = raw == NULL ? NULL : (struct sockaddr *)PyBytes_AsString(raw);
   return 0;
 }
 
-/* send_batch(list, first) -> how many were sent of the datagrams from `first` on, of at most
- * one portion, or libuv's error; None leaves it to Python, as send_now does. */
-static PyObject *send_batch(PyObject *self, PyObject *args) {
+/* Sends the datagrams of a list from `first` on, as many as libuv takes at once. Returns how many
+ * were sent or libuv's error; `state` is what unwrap() said of the first that was not tried, else
+ * 0, `tried` how many were. */
+static int send_portion(uvb_handle *handle, PyObject *book, PyObject *pack, PyObject *list,
+                        Py_ssize_t first, int *state, int *tried) {
   uv_buf_t buffers[UVB_DATAGRAMS];
   struct sockaddr *storages[UVB_DATAGRAMS];
-  PyObject *raws[UVB_DATAGRAMS];
-  PyObject *book, *pack, *list, *start;
-  uvb_handle *handle = udp_of(self, &book, &pack);
-  Py_ssize_t first, size;
-  unsigned int count = 0;
-  int state = 0, sent = 0;
+  held_datagram held[UVB_DATAGRAMS];
+  int count = 0, sent = 0;
 
-  if (!PyArg_UnpackTuple(args, "send_batch", 2, 2, &list, &start))
-    return NULL;
-  if (!PyList_CheckExact(list) || !usable(handle))
-    Py_RETURN_NONE;
-  first = PyLong_AsSsize_t(start);
-  size = PyList_Size(list);
-  while (count < UVB_DATAGRAMS && first + count < size) {
-    PyObject *item = PyList_GetItem(list, first + count);
-    state = unwrap(item, book, pack, &buffers[count], &storages[count], &raws[count]);
-    if (state != 0)
+  *state = 0;
+  while (count < UVB_DATAGRAMS && first + count < PyList_Size(list)) {
+    *state = unwrap(PyList_GetItem(list, first + count), book, pack,
+                    count > 0 ? &held[count - 1] : NULL, &held[count], &buffers[count],
+                    &storages[count]);
+    if (*state != 0)
       break;
     count++;
   }
-  /* What comes before a flawed one is sent; the next call meets the flaw first. */
-  if (count > 0) {
-    PyErr_Clear();
-    sent = uvb_udp_send_batch(handle, count, buffers, storages);
+  /* Packing may have closed the handle as well. */
+  if (count > 0 && usable(handle))
+    sent = uvb_udp_send_batch(handle, (unsigned int)count, buffers, storages);
+  for (int i = 0; i < count; i++) {
+    Py_XDECREF(held[i].raw);
+    Py_DECREF(held[i].item);
   }
-  for (unsigned int i = 0; i < count; i++)
-    Py_XDECREF(raws[i]);
-  if (count == 0 && state < 0)
+  *tried = count;
+  return sent;
+}
+
+/* A socket that is there, and nothing that waits to be sent before a batch. */
+static int ready(uvb_handle *handle) {
+  uv_os_fd_t fd;
+  return usable(handle) && uv_fileno(&handle->uv.handle, &fd) == 0 &&
+         uv_udp_get_send_queue_count(&handle->uv.udp) == 0;
+}
+
+/* send_batch(list, first) -> how many were sent of the datagrams from `first` on, or libuv's
+ * error when it is the first of them that failed; None, with nothing done, leaves it to Python. */
+static PyObject *send_batch(PyObject *self, PyObject *args) {
+  PyObject *book, *pack, *list, *start;
+  uvb_handle *handle = udp_of(self, &book, &pack);
+  Py_ssize_t first, done = 0;
+  int state, tried, sent;
+
+  if (!PyArg_UnpackTuple(args, "send_batch", 2, 2, &list, &start))
     return NULL;
-  if (count == 0 && state > 0)
+  if (!PyList_CheckExact(list) || !ready(handle))
     Py_RETURN_NONE;
-  return PyLong_FromLong(sent);
+  first = PyLong_AsSsize_t(start);
+  do {
+    sent = send_portion(handle, book, pack, list, first + done, &state, &tried);
+    if (sent > 0)
+      done += sent;
+  } while (state == 0 && tried == UVB_DATAGRAMS && sent == tried);
+  /* What comes before a flawed one is sent; the next call meets the flaw first. */
+  if (done == 0 && tried == 0 && state < 0)
+    return NULL;
+  if (state < 0)
+    PyErr_Clear();
+  if (done == 0 && tried == 0 && state > 0)
+    Py_RETURN_NONE;
+  return PyLong_FromSsize_t(done > 0 ? done : sent);
 }
 
 static PyMethodDef send_now_def = {"send_now", send_now, METH_VARARGS, NULL};
