@@ -229,10 +229,20 @@ class UDP(SocketBuffers):
         The failure of the first of them raises UVError, of a later one ends the call. Wraps
         uv_udp_try_send2.
         """
+        sent = self._send_batch(datagrams, 0)
+        if sent is None:
+            return self._send_each(datagrams, 0)
+        if sent < 0 and sent != lib.UV_EAGAIN:
+            raise uv_error(sent, "try_send_batch")
+        if 0 < sent < len(datagrams):  # type: ignore[arg-type]  # a list, or it were None
+            return self._send_each(datagrams, sent)
+        return sent if sent > 0 else 0
+
+    def _send_each(self, datagrams: Iterable[Any], done: int) -> int:
+        """try_send_batch() where one call of the fast lane does not do, from `done` on."""
         queue = datagrams if type(datagrams) is list else list(datagrams)
         if not queue:
             self._open()
-        done = 0
         while done < len(queue):
             try:
                 sent = self._send_batch(queue, done)

@@ -406,6 +406,38 @@ def test_bad_arguments_are_named(loop, verb, arguments, error, message):
     loop.run()
 
 
+@pytest.mark.parametrize("as_is", [True, False], ids=["list", "iterator"])
+def test_each_datagram_of_a_batch_goes_to_its_own_address(loop, as_is):
+    first, second = Ends(loop), Ends(loop)
+    sender = uvbind.UDP(loop)
+    places = [first, first, second, first, second] * 9
+    batch = [(b"%d" % number, ends.address) for number, ends in enumerate(places)]
+    assert sender.try_send_batch(batch if as_is else iter(batch)) == 45
+    for ends in (first, second):
+        expected = [data for data, address in batch if address == ends.address]
+        assert [data for data, *_ in ends.receive(len(expected))] == expected
+        ends.close()
+    sender.close()
+    loop.run()
+
+
+def test_a_batch_that_is_taken_apart_while_it_is_sent(ends):
+    class Host(str):
+        def __eq__(self, other):
+            return str.__eq__(self, other)
+
+        def __hash__(self):
+            batch.clear()
+            return str.__hash__(self)
+
+    host, port = ends.address
+    ends.client.bind(LOCALHOST)
+    batch = [(bytes([number]) * 1000, (Host(host), port)) for number in range(3)]
+    sent = ends.client.try_send_batch(batch)
+    received = [data for data, *_ in ends.receive(sent)]
+    assert received == [bytes([number]) * 1000 for number in range(sent)] != []
+
+
 def test_a_flaw_in_the_middle_of_a_batch_ends_it_there(ends):
     good = (b"x", ends.address)
     for flaw in (("text", ends.address), (b"x",), (b"x", "nowhere"), None):
