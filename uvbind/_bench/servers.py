@@ -1,8 +1,11 @@
-"""A server's end of the pipe to the benchmark, which every kind of server shares.
+"""A contender's end of the pipe to the benchmark, which every kind of them shares.
 
 A server takes a free port of 127.0.0.1, prints it as a line of JSON and serves until its stdin
 closes. It answers each line on stdin with its tally: the CPU time of its process in nanoseconds,
 and how many datagrams it has received, if it counts them.
+
+What needs no load does jobs instead: a line on stdin has the arguments of one, which it does over
+and over for some seconds, then answers how often that was.
 """
 
 from __future__ import annotations
@@ -30,3 +33,13 @@ def _answer(received: Callable[[], int]) -> None:
         print(json.dumps(tally), flush=True)
     # Ends every kind of loop alike; there is nothing to save.
     os._exit(0)
+
+
+def work(run: Callable[..., int]) -> None:
+    """Do the jobs that come on stdin with ``run``, which returns how often it has done one."""
+    print(json.dumps({"port": 0}), flush=True)
+    for line in sys.stdin:
+        cpu, begin = time.process_time_ns(), time.perf_counter()
+        done = run(**json.loads(line))
+        seconds, cpu_ns = time.perf_counter() - begin, time.process_time_ns() - cpu
+        print(json.dumps({"done": done, "seconds": seconds, "cpu_ns": cpu_ns}), flush=True)

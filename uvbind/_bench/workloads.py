@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,21 @@ class Served(Workload):
             "p50_us": result["p50_us"],
             "p99_us": result["p99_us"],
             "load_cpu_share": result["cpu_share"],
+        }
+
+
+class Alone(Workload):
+    """What a contender does without a load: how often it can in a second."""
+
+    def sample(
+        self, load: Load, server: Server, values: Mapping[str, Any], seconds: float
+    ) -> dict[str, float]:
+        server.ask({**values, "seconds": seconds / 5}, timeout=seconds + 30.0)
+        result = server.ask({**values, "seconds": seconds}, timeout=seconds + 30.0)
+        return {
+            "done": result["done"],
+            "per_second": result["done"] / result["seconds"],
+            "cpu_us_each": result["cpu_ns"] / 1e3 / result["done"],
         }
 
 
@@ -170,6 +186,28 @@ UDP_SINK = udp(
 UDP_SOURCE = udp(
     "udp-source", 32, (2,), "per CPU s: datagrams sent in a second of the server's CPU time."
 )
+LOOKUPS = Alone(
+    "lookups",
+    "lookups",
+    [name for name in LOOPS if name != "selectors"],
+    [
+        Case(f"{at_once} at once", host, {"host": host, "at_once": at_once})
+        for at_once in (1, 16)
+        for host in ("127.0.0.1", "::1", "localhost")
+    ],
+    [Figure("per_second", "lookups/s", "{:,.0f}")],
+    "lookups/s: getaddrinfo() with a callback or awaited, for a stream socket.",
+)
+INTERFACES = Alone(
+    "interfaces",
+    "interfaces",
+    ["uvbind", "psutil", *(["socket"] if sys.platform == "linux" else [])],
+    [Case("all interfaces", "", {})],
+    [Figure("per_second", "queries/s", "{:,.0f}")],
+    "queries/s: interface_addresses(), psutil.net_if_addrs(), and ioctls in pure Python (socket).",
+    reference="socket",
+)
 
-WORKLOADS = {workload.name: workload for workload in (TCP_ECHO, UDP_ECHO, UDP_SINK, UDP_SOURCE)}
-NAMES = tuple(dict.fromkeys(name for each in WORKLOADS.values() for name in each.contenders))
+_ALL: list[Workload] = [TCP_ECHO, UDP_ECHO, UDP_SINK, UDP_SOURCE, LOOKUPS, INTERFACES]
+WORKLOADS = {workload.name: workload for workload in _ALL}
+NAMES = tuple(dict.fromkeys(name for workload in _ALL for name in workload.contenders))
