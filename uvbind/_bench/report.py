@@ -7,6 +7,7 @@ import itertools
 import platform
 import statistics
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -24,10 +25,7 @@ else:
     HAVE_RICH = True
 
 RIVALS = ("uvloop",)  # the table tells how uvbind compares with these as well
-NOTE = (
-    'Medians over the rounds; "x" is the ratio to {reference}, the median of the ratios within '
-    "each round.\n"
-)
+NOTE = 'Medians over the rounds; "x" is the ratio to {}, the median of those within each round.'
 
 
 @contextlib.contextmanager
@@ -53,11 +51,11 @@ def progress(steps: int) -> Iterator[Callable[[int, str], None]]:
             )
     else:
         yield lambda done, text: _draw(30 * done // steps, 100 * done // steps, text)
-        print("\r" + " " * 70 + "\r", end="", file=sys.stderr, flush=True)
+        print("\r" + " " * 100 + "\r", end="", file=sys.stderr, flush=True)
 
 
 def _draw(filled: int, percent: int, text: str) -> None:
-    bar = f"\r[{'#' * filled:<30}] {percent:3d} %  {text:<30}"
+    bar = f"\r[{'#' * filled:<30}] {percent:3d} %  {text:<60}"
     print(bar, end="", file=sys.stderr, flush=True)
 
 
@@ -66,8 +64,7 @@ def print_tables(rows: Sequence[Row], samples: Sequence[Sample]) -> None:
     for workload, of_workload in itertools.groupby(rows, key=lambda row: row.workload):
         for block, of_block in itertools.groupby(of_workload, key=lambda row: row.case.block):
             _print_block(f"{workload.name}, {block}", workload, list(of_block))
-        print(workload.note)
-        print(NOTE.format(reference=workload.reference))
+        print(textwrap.fill(f"{workload.note} {NOTE.format(workload.reference)}", 100) + "\n")
     shares = [sample.figures.get("load_cpu_share", 1.0) for sample in samples]
     share = statistics.mean(shares)
     if share < 0.95:
@@ -113,16 +110,15 @@ def _times(ratio: float | None) -> str:
 def _print_rich(
     title: str, header: Sequence[str], units: Sequence[str], lines: Sequence[Sequence[str]]
 ) -> None:
-    table = rich.table.Table(
-        title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 0, 0, 1)
-    )
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("", no_wrap=True)
     for text, unit in list(zip(header, units))[1:]:
         table.add_column(f"{text}\n{unit}", justify="right", no_wrap=True)
     for line in lines:
         table.add_row(*line, style="bold" if line[0] == "uvbind" else None)
     console = rich.console.Console()
-    console.width = max(100, console.width)  # cut nothing off: the terminal may wrap
+    console.width = max(120, console.width)  # cut nothing off: the terminal may wrap
+    console.print(title, style="italic", highlight=False)
     console.print(table)
 
 

@@ -174,7 +174,7 @@ TCP_ECHO = TCPEcho(
     "microseconds, less is better.",
 )
 UDP_ECHO = udp(
-    "udp-echo", 1, (1, 16, 64), "per CPU s: datagrams echoed in a second of the server's CPU time."
+    "udp-echo", 1, (1, 32), "per CPU s: datagrams echoed in a second of the server's CPU time."
 )
 UDP_SINK = udp(
     "udp-sink",
