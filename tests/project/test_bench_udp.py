@@ -223,3 +223,18 @@ def test_servers_do_what_they_are_for(load: Load, name: str, answers: int) -> No
             assert server.tally()["received"] == 20
         assert server.close() == 0
         load.disconnect()
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_a_flood_does_not_grow_uvbind(load: Load, answers: int) -> None:
+    psutil = pytest.importorskip("psutil")
+    with Server("uvbind", "udp_servers", answers) as server:
+        server.ready()
+        process = psutil.Process(server.process.pid)
+        load.connect_udp("uvbind", server.port, 256, answers, 1200, timeout=TIMEOUT / 10)
+        resident = []
+        for _ in range(6):
+            load.run(seconds=0.1)
+            resident.append(process.memory_info().rss)
+        load.disconnect()
+    assert max(resident[3:]) < 1.05 * resident[2], resident
