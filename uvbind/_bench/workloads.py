@@ -181,7 +181,7 @@ UDP_SINK = udp(
     0,
     (32,),
     "per CPU s: datagrams received in a second of the server's CPU time. lost: the share of those "
-    "that the load sent, which it does as fast as it can.",
+    "that the load sent, which it does as fast as it can; more where others use the server's CPU.",
 )
 UDP_SOURCE = udp(
     "udp-source", 32, (2,), "per CPU s: datagrams sent in a second of the server's CPU time."
