@@ -4,25 +4,26 @@ import sys
 
 import uvbind
 
+PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 7000
+
 
 def on_connect(client, error):
     if error is not None:
-        client.close()
-        raise error
+        sys.exit(f"port {PORT}: {error.strerror}")  # comes out of loop.run(), as all that is raised
     client.read_start(on_read)
     client.write(b"Hello, world!")
     client.shutdown()
 
 
 def on_read(client, data, error):
-    if data is None:
+    if data is not None:
+        print(data.decode(), end="")
+    elif error.name == "EOF":
         client.close()
     else:
-        print(data.decode(), end="")
+        sys.exit(f"port {PORT}: {error.strerror}")
 
 
 with uvbind.Loop() as loop:
-    uvbind.TCP(loop).connect(
-        ("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 7000), on_connect
-    )
+    uvbind.TCP(loop).connect(("127.0.0.1", PORT), on_connect)
     loop.run()

@@ -20,6 +20,8 @@ import pytest
 class Namespace:
     """A network namespace, with the loopback interface up; a context manager.
 
+    It has mounts of its own, too, so a file of its own can lie over /etc/resolv.conf.
+
     `beside`: another namespace, whose interfaces can then be moved into this one.
     """
 
@@ -29,9 +31,9 @@ class Namespace:
                 pytest.skip(f"network namespaces need {tool} (Debian: util-linux, iproute2)")
         hold = ["sh", "-c", "ip link set lo up && echo ready && exec cat"]
         if beside is None:
-            command = ["unshare", "--map-root-user", "--net", "--", *hold]
+            command = ["unshare", "--map-root-user", "--net", "--mount", "--", *hold]
         else:
-            command = beside.command("unshare", "--net", "--", *hold)
+            command = beside.command("unshare", "--net", "--mount", "--", *hold)
         self._holder = subprocess.Popen(
             command, stdin=-1, stdout=-1, stderr=subprocess.STDOUT, text=True
         )
@@ -49,8 +51,8 @@ class Namespace:
 
     def command(self, *command: str) -> list[str]:
         """What to run for a command to run inside, with all rights over the namespace."""
-        enter = ["nsenter", f"--target={self.pid}", "--user", "--net", "--preserve-credentials"]
-        return [*enter, "--", *command]
+        enter = ["nsenter", f"--target={self.pid}", "--user", "--net", "--mount"]
+        return [*enter, "--preserve-credentials", "--", *command]
 
     def run(self, *command: str) -> str:
         """Run a command inside and return what it printed, errors included."""

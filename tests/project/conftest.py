@@ -1,17 +1,20 @@
-"""What the tests of vendor/fetch.py fetch from, which is on loopback; the benchmark's load."""
+"""What tests fetch from, on loopback; the benchmark's load; programs that a test starts."""
 
 from __future__ import annotations
 
 import http.server
 import os
 import socketserver
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fetching import Project
+from namespaces import Namespace
 
 from uvbind._bench.load import Load
 
@@ -57,3 +60,40 @@ def served(project: Project) -> Iterator[dict[str, bytes]]:
 def load() -> Iterator[Load]:
     with Load() as process:
         yield process
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a Python program, as `start(path, *arguments, host=None, stdin=PIPE)`;
+    it ends with the test."""
+    children: list[subprocess.Popen[str]] = []
+
+    def end() -> None:
+        for child in children:
+            child.kill()
+
+    watchdog = threading.Timer(120, end)  # so that a test that reads from them cannot hang
+    watchdog.start()
+
+    def start(
+        program: Path, *arguments: str, host: Namespace | None = None, stdin: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
+        command = [sys.executable, "-X", "dev", str(program), *arguments]
+        if host is not None:
+            command = host.command(*command)
+        child = subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    watchdog.cancel()
+    watchdog.join()
+    end()
+    for child in children:
+        child.communicate()
