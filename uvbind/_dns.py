@@ -54,12 +54,15 @@ _TYPES: dict[int, int] = {int(kind): kind for kind in socket.SocketKind}
 
 
 class _Lookup(Request):
-    """A lookup under way, with its callback as `_finish`."""
+    """A lookup by one of libuv's threads; `_what` is what is looked up, `_finish` the callback."""
 
     _cancelled = False
 
-    def cancel(self) -> None:
-        super().cancel()
+    def _describe(self) -> str:
+        return _describe(self._what)
+
+    def _cancel(self) -> None:
+        super()._cancel()
         self._cancelled = True
 
     def _result(self) -> Any:
@@ -72,18 +75,19 @@ class _Lookup(Request):
                 result = self._result()
         finally:
             self._release()
-        self._finish(self, result, None if status == 0 else uv_error(status, self._what))
+        self._finish(self, result, None if status == 0 else uv_error(status, self._describe()))
 
     def _give_up(self) -> None:
-        if lib.uvb_request_cancel(self._uv) == 0:
+        if lib.uv_cancel(ffi.cast("uv_req_t *", self._uv)) == 0:
             self._cancelled = True
 
     def _runs(self) -> bool:
         return bool(lib.uvb_lookup_runs(self._uv))
 
     def _after_fork(self) -> None:
-        if not self._cancelled:  # libuv delivers those that are
-            lib.uvb_lookup_abandon(self._uv)
+        # libuv delivers those that are cancelled or done; the others nobody works on any more.
+        if not self._cancelled and lib.uvb_lookup_abandon(self._uv):
+            self._loop._call_later(functools.partial(self._complete, lib.UV_EAI_CANCELED))
 
 
 class _ByName(_Lookup):
@@ -97,6 +101,40 @@ class _ByName(_Lookup):
 class _ByAddress(_Lookup):
     def _result(self) -> tuple[str, str]:
         return _names(self._uv)
+
+
+class _Known(Request):
+    """A lookup that needed no name server: its callback comes in the loop's next turn."""
+
+    def __init__(self, loop: Loop, what: Any, callback: Any, result: Any) -> None:
+        self._loop = loop
+        self._what = what
+        self._finish = callback
+        self._result = result  # or libuv's error
+        loop._requests.add(self)
+        loop._call_later(self._call_back)
+
+    def _describe(self) -> str:
+        return _describe(self._what)
+
+    def _cancel(self) -> None:
+        self._result = lib.UV_EAI_CANCELED
+
+    _give_up = _cancel
+
+    def _call_back(self) -> None:
+        self._done = True
+        self._loop._requests.discard(self)
+        result = self._result
+        if result.__class__ is int:
+            self._finish(self, None, uv_error(result, self._describe()))
+        else:
+            self._finish(self, result, None)
+
+
+def _describe(what: object) -> str:
+    function = "getnameinfo" if isinstance(what, tuple) else "getaddrinfo"
+    return f"{function}: {what!r:.300}"
 
 
 def getaddrinfo(
@@ -125,24 +163,33 @@ def getaddrinfo(
     """
     _check.instance("loop", loop, Loop)
     _check.optional_function("callback", callback)
-    name, port = _host(host), _service(service)
-    if name is None and port is None:
-        raise uv_error(lib.UV_EAI_NONAME, "host and service: one of them is needed")
-    hints = (
-        _check.integer("family", family, 0, 2**31 - 1),
-        _check.integer("type", type, 0, 2**31 - 1),
-        _check.integer("proto", proto, 0, 2**31 - 1),
-        _flags(flags, _AI_FLAGS, "AI"),
-    )
     loop._use()
-    if callback is None:
-        results = _look_up(loop, name, port, *hints)
-        if results.__class__ is int:
-            raise uv_error(results, f"getaddrinfo: {host!r:.300}")
-        return results
-    lookup = _ByName(loop, "uv_getaddrinfo_t *", f"getaddrinfo: {host!r:.300}", callback)
-    _start_threads()
-    return lookup._submit(lib.uvb_getaddrinfo, loop._c, _or_null(name), _or_null(port), *hints)
+    results = _numeric(loop._address, host, service, family, type, proto, flags)
+    if results is None or results == 1:
+        name, port = _host(host), _service(service)
+        if name is None and port is None:
+            raise uv_error(lib.UV_EAI_NONAME, "host and service: one of them is needed")
+        arguments = (
+            ffi.NULL if name is None else name,
+            ffi.NULL if port is None else port,
+            _check.integer("family", family, 0, 2**31 - 1),
+            _check.integer("type", type, 0, 2**31 - 1),
+            _check.integer("proto", proto, 0, 2**31 - 1),
+            _flags(flags, _AI_FLAGS, "AI"),
+        )
+        if results is None:
+            results = _look_up(lib.uvb_getaddrinfo_numeric, loop._c, *arguments)
+        if results == 1 and callback is not None:
+            lookup = _ByName(loop, "uv_getaddrinfo_t *", host, callback)
+            _start_threads()
+            return lookup._submit(lib.uvb_getaddrinfo, loop._c, *arguments)
+        if results == 1:
+            results = _look_up(lib.uvb_getaddrinfo_now, loop._c, *arguments)
+    if callback is not None:
+        return _Known(loop, host, callback, results)
+    if results.__class__ is int:
+        raise uv_error(results, _describe(host))
+    return results
 
 
 def getnameinfo(
@@ -165,28 +212,26 @@ def getnameinfo(
     _check.instance("loop", loop, Loop)
     _check.optional_function("callback", callback)
     arguments = pack(address), _flags(flags, _NI_FLAGS, "NI")
-    what = f"getnameinfo: {address!r:.100}"
+    what = tuple(address)
     loop._use()
-    if callback is not None:
+    if callback is not None and not flags & socket.NI_NUMERICHOST:
         lookup = _ByAddress(loop, "uv_getnameinfo_t *", what, callback)
         _start_threads()
         return lookup._submit(lib.uvb_getnameinfo, loop._c, *arguments)
     request = ffi.new("uv_getnameinfo_t *")
-    check(lib.uvb_getnameinfo_now(request, loop._c, *arguments), what)
+    error = lib.uvb_getnameinfo_now(request, loop._c, *arguments)
+    if callback is not None:
+        return _Known(loop, what, callback, error if error < 0 else _names(request))
+    check(error, _describe(what))
     return _names(request)
 
 
-# -- the fast lane, and what takes its place on PyPy
-
-
-def _look_up(loop: Loop, name: bytes | None, port: bytes | None, *hints: int) -> Any:
-    """Return the results, or libuv's error."""
-    if FAST:
-        return _getaddrinfo(loop._address, name, port, *hints)
+def _look_up(function: Callable[..., int], *arguments: Any) -> Any:
+    """Return the results of an immediate lookup, or what the function returns instead."""
     found = ffi.new("struct addrinfo **")
-    error = lib.uvb_getaddrinfo_now(loop._c, _or_null(name), _or_null(port), *hints, found)
+    error = function(*arguments, found)
     try:
-        return error if error < 0 else _unpack(found[0])
+        return error if error != 0 else _unpack(found[0])
     finally:
         lib.uv_freeaddrinfo(found[0])
 
@@ -210,8 +255,13 @@ def _unpack(found: Any) -> list[AddressInfo]:
     return results
 
 
+def _not_now(*arguments: object) -> None:
+    """The fast lane of numeric hosts where there is none."""
+
+
+_numeric: Callable[..., Any] = _not_now
 if FAST:
-    _getaddrinfo, _found = FAST["resolver"](_FAMILIES, _TYPES)
+    _numeric, _found = FAST["resolver"](_FAMILIES, _TYPES, _AI_FLAGS)
 
 
 def _names(request: Any) -> tuple[str, str]:
@@ -245,10 +295,6 @@ def _host_name(host: str | bytes) -> bytes:
 
 def _no_name(host: str | bytes, why: str) -> UVError:
     return uv_error(lib.UV_EAI_NONAME, f"host: {host!r:.100} is not a name{why}")
-
-
-def _or_null(raw: bytes | None) -> Any:
-    return ffi.NULL if raw is None else raw
 
 
 def _service(service: Any) -> bytes | None:

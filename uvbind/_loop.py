@@ -18,7 +18,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from uvbind import _check
-from uvbind._callbacks import call, crossing, running
+from uvbind._callbacks import FAST, call, crossing, running
 from uvbind._errors import check, uv_error
 from uvbind._uvbind import ffi, lib
 from uvbind._version import needs
@@ -77,6 +77,7 @@ class Loop:
         self._failures: deque[BaseException] = deque()
         self._handles: dict[int, Handle] = {}  # by id: subclasses may define == as they like
         self._requests: set[Request] = set()
+        self._later: deque[Callable[[], object]] = deque()  # to be called in the next turn
         self._wakeup = Wakeup()
 
         self._pin = ffi.new_handle(self)
@@ -87,6 +88,8 @@ class Loop:
         self._c = c
         self._address = int(ffi.cast("uintptr_t", c))
         self._uv = lib.uvb_loop_uv(c)
+        if FAST:
+            FAST["loop"](self._address, self)
         _loops.add(self)
 
     # -- running
@@ -343,7 +346,7 @@ class Loop:
             raise RuntimeError("the loop is the parent process's; call its fork() first")
 
     def _pending(self) -> int:
-        return int(lib.uvb_loop_active_requests(self._c))
+        return int(lib.uvb_loop_active_requests(self._c)) + len(self._later)
 
     def _left(self) -> str:
         kinds = (
@@ -361,6 +364,16 @@ class Loop:
             yield
         finally:
             del loops[depth:]
+
+    def _call_later(self, function: Callable[[], object]) -> None:
+        """Call a function from the loop, when the verb that is under way has returned."""
+        self._later.append(function)
+        lib.uvb_loop_later(self._c)
+
+    def _run_later(self) -> None:
+        """Call what is there by now; what these add is for another turn."""
+        for _ in range(len(self._later)):
+            call(self._later.popleft())
 
     def _failed(self, exception: BaseException) -> None:
         self._failures.append(exception)
@@ -400,6 +413,11 @@ if hasattr(os, "register_at_fork"):
 def uvb_on_exhausted(pointer: Any) -> None:
     for handle in list(ffi.from_handle(pointer)._handles.values()):
         call(handle._exhausted)
+
+
+@crossing
+def uvb_on_later(pointer: Any) -> None:
+    ffi.from_handle(pointer)._run_later()
 
 
 @crossing

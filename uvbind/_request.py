@@ -25,7 +25,7 @@ class Request:
         self,
         loop: Loop,
         ctype: str,
-        what: str,
+        what: Any,
         finish: Callable[..., object],
         keep: object = None,
     ) -> None:
@@ -51,16 +51,22 @@ class Request:
         """
         self._loop._use()
         if self._done:
-            raise uv_error(lib.UV_EINVAL, f"cancel: this {self._what} is done")
-        check(lib.uvb_request_cancel(self._uv), f"cancel: {self._what}")
+            raise uv_error(lib.UV_EINVAL, f"cancel: {self._describe()} is done")
+        self._cancel()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._what} {'done' if self._done else 'pending'}>"
+        return f"<{type(self).__name__} {self._describe()} {'done' if self._done else 'pending'}>"
 
     # -- for the other modules
+
+    def _describe(self) -> str:
+        return str(self._what)
+
+    def _cancel(self) -> None:
+        check(lib.uv_cancel(ffi.cast("uv_req_t *", self._uv)), f"cancel: {self._describe()}")
 
     def _submit(self, function: Callable[..., int], *arguments: Any) -> Request:
         """Hand the request to one of libuv's functions, which takes it first."""
@@ -68,7 +74,7 @@ class Request:
         error = function(self._uv, *arguments)
         if error < 0:
             self._release()
-            raise uv_error(error, self._what)
+            raise uv_error(error, self._describe())
         return self
 
     def _release(self) -> None:
@@ -81,7 +87,7 @@ class Request:
         try:
             self._release()
         finally:
-            self._finish(None if status == 0 else uv_error(status, self._what))
+            self._finish(None if status == 0 else uv_error(status, self._describe()))
 
     def _give_up(self) -> None:
         """The loop is being closed: cancel what can be cancelled."""

@@ -1,7 +1,4 @@
-/* Names: lookups in both directions.
- *
- * Numeric hosts need no name server: they are looked up at once, and no thread of libuv's pool
- * is waited for. Their results arrive in the callback all the same. */
+/* Names: lookups in both directions. */
 #include "uvbind.h"
 
 /* One of the many reasons that getaddrinfo has no code for. */
@@ -20,11 +17,6 @@ static void getnameinfo_cb(uv_getnameinfo_t *req, int status, const char *host,
   uvb_python_request(req->data, status);
 }
 
-/* Whether it pays to try it as a number: "1.2.3.4", "0x7f.1", "::1", "fe80::1%eth0" and no host at all. */
-int uvb_may_be_numeric(const char *host) {
-  return host == NULL || (*host >= '0' && *host <= '9') || strchr(host, ':') != NULL;
-}
-
 static struct addrinfo hints_of(int family, int type, int proto, int flags) {
   struct addrinfo hints; /* given always: without hints the interfaces are asked as well */
 
@@ -38,16 +30,8 @@ static struct addrinfo hints_of(int family, int type, int proto, int flags) {
 
 int uvb_getaddrinfo(uv_getaddrinfo_t *req, uvb_loop *loop, const char *host, const char *service,
                     int family, int type, int proto, int flags) {
-  struct addrinfo hints = hints_of(family, type, proto, flags | AI_NUMERICHOST);
+  struct addrinfo hints = hints_of(family, type, proto, flags);
 
-  if (uvb_may_be_numeric(host)) {
-    int err = uv_getaddrinfo(&loop->uv, req, NULL, host, service, &hints);
-    if (err != UV_EAI_NONAME || host == NULL || (flags & AI_NUMERICHOST)) {
-      uvb_later(req->data, checked(err, req->addrinfo));
-      return 0;
-    }
-  }
-  hints.ai_flags = flags;
   return uv_getaddrinfo(&loop->uv, req, getaddrinfo_cb, host, service, &hints);
 }
 
@@ -63,12 +47,21 @@ int uvb_getaddrinfo_now(uvb_loop *loop, const char *host, const char *service, i
   return checked(err, *found);
 }
 
+int uvb_getaddrinfo_numeric(uvb_loop *loop, const char *host, const char *service, int family,
+                            int type, int proto, int flags, struct addrinfo **found) {
+  int err;
+
+  *found = NULL;
+  /* "1.2.3.4", "0x7f.1", "::1", "fe80::1%eth0": with the others it does not pay to ask. */
+  if (host != NULL && !(*host >= '0' && *host <= '9') && strchr(host, ':') == NULL)
+    return 1;
+  err = uvb_getaddrinfo_now(loop, host, service, family, type, proto, flags | AI_NUMERICHOST,
+                            found);
+  return err == UV_EAI_NONAME && host != NULL ? 1 : err;
+}
+
 int uvb_getnameinfo(uv_getnameinfo_t *req, uvb_loop *loop, const struct sockaddr *address,
                     int flags) {
-  if (flags & NI_NUMERICHOST) {
-    uvb_later(req->data, uv_getnameinfo(&loop->uv, req, NULL, address, flags));
-    return 0;
-  }
   return uv_getnameinfo(&loop->uv, req, getnameinfo_cb, address, flags);
 }
 
@@ -101,52 +94,39 @@ const char *uvb_found_canonname(const struct addrinfo *found) { return found->ai
  * told to look; what they had not, nobody will do. */
 void uvb_lookups_forked(uvb_loop *loop) { uv_async_send(&loop->uv.wq_async); }
 
-static void abandoned_getaddrinfo(uv_getaddrinfo_t *req, int status, struct addrinfo *found) {
-  (void)found;
-  uvb_later(req->data, status);
-}
-
-static void abandoned_getnameinfo(uv_getnameinfo_t *req, int status, const char *host,
-                                  const char *service) {
-  (void)host;
-  (void)service;
-  uvb_later(req->data, status);
-}
-
-/* The work of an uv_getaddrinfo_t or uv_getnameinfo_t, NULL when it was done without a thread. */
 static struct uv__work *work_of(void *request) {
   uv_getaddrinfo_t *by_name = request;
   uv_getnameinfo_t *by_address = request;
 
-  if (by_name->type == UV_GETADDRINFO)
-    return by_name->cb != NULL ? &by_name->work_req : NULL;
-  return by_address->getnameinfo_cb != NULL ? &by_address->work_req : NULL;
+  return by_name->type == UV_GETADDRINFO ? &by_name->work_req : &by_address->work_req;
 }
 
 /* Whether a thread is, or was before a fork, at work on it: libuv takes it off its queue then,
  * and clears `work` at the end. */
 int uvb_lookup_runs(void *request) {
-  struct uv__work *work = work_of(request);
+  const struct uv__work *work = work_of(request);
 
-  return work != NULL && work->work != NULL && (void *)work->wq.next == (void *)&work->wq;
+  return work->work != NULL && (const void *)work->wq.next == (const void *)&work->wq;
 }
 
-/* Such a lookup ends as one that was cancelled does, by libuv's own hand. */
-void uvb_lookup_abandon(void *request) {
+/* Such a lookup ends as one that was cancelled does, by libuv's own hand; Python calls back.
+ * Returns 0 for one that is done. */
+int uvb_lookup_abandon(void *request) {
   uv_getaddrinfo_t *by_name = request;
   uv_getnameinfo_t *by_address = request;
   struct uv__work *work = work_of(request);
 
-  if (work == NULL || work->work == NULL)
-    return; /* done */
+  if (work->work == NULL)
+    return 0;
   if (by_name->type == UV_GETADDRINFO) {
-    by_name->cb = abandoned_getaddrinfo;
+    by_name->cb = NULL;
     by_name->retcode = 0;
   } else {
-    by_address->getnameinfo_cb = abandoned_getnameinfo;
+    by_address->getnameinfo_cb = NULL;
     by_address->retcode = 0;
   }
   work->done(work, UV_ECANCELED);
+  return 1;
 }
 
 #else
@@ -158,6 +138,9 @@ int uvb_lookup_runs(void *request) {
   return 0;
 }
 
-void uvb_lookup_abandon(void *request) { (void)request; }
+int uvb_lookup_abandon(void *request) {
+  (void)request;
+  return 0;
+}
 
 #endif

@@ -58,15 +58,6 @@ void uvb_request_free(void *request) {
   free(request);
 }
 
-/* libuv has nothing left to cancel of one that is done, but its callback has not been told. */
-int uvb_request_cancel(void *ours) {
-  uvb_request *request = ours;
-  if (!request->later)
-    return uv_cancel(&request->uv.req);
-  request->status = UV_EAI_CANCELED;
-  return 0;
-}
-
 static void *self_of(void *data) { return ((uvb_handle *)data)->self; }
 
 void uvb_timer_cb(uv_timer_t *timer) { uvb_on_timer(self_of(timer->data)); }

@@ -39,7 +39,7 @@ uvb_loop *uvb_loop_new(void *self, int *error) {
   loop->self = self;
   loop->slab = slab;
   uvb_exhaustion_init(loop);
-  uvb_later_init(loop);
+  uv_idle_init(&loop->uv, &loop->later);
   uvb_python_init(loop);
   return loop;
 
@@ -110,7 +110,7 @@ int uvb_loop_run(uvb_loop *loop, int mode, unsigned long thread) {
 uv_loop_t *uvb_loop_uv(uvb_loop *loop) { return &loop->uv; }
 
 unsigned int uvb_loop_active_requests(const uvb_loop *loop) {
-  return loop->uv.active_reqs.count + loop->done;
+  return loop->uv.active_reqs.count;
 }
 
 int uvb_loop_configure(uvb_loop *loop, int option, int argument) {
@@ -164,6 +164,15 @@ int uvb_loop_fork(uvb_loop *loop) {
   }
   return err;
 }
+
+static void later_cb(uv_idle_t *idle) {
+  uv_idle_stop(idle); /* first: what is called may ask for another turn */
+  uvb_python_later(idle->loop->data);
+}
+
+/* Has Loop._run_later called in a turn that has not begun yet. An idle watcher: the loop does not
+ * wait, and is alive until then. */
+void uvb_loop_later(uvb_loop *loop) { uv_idle_start(&loop->later, later_cb); }
 
 static void walk_cb(uv_handle_t *handle, void *found) {
   if (handle->data != NULL) /* ours have none */

@@ -28,6 +28,8 @@ void uvb_python_request(uvb_request *request, int status) {
   uvb_on_request(request->self, status);
 }
 
+void uvb_python_later(uvb_loop *loop) { uvb_on_later(loop->self); }
+
 void *uvb_python_keep(void *object, const char *data, size_t size) {
   void *copy = malloc(size);
   (void)object;
@@ -50,6 +52,7 @@ int uvb_install(void *dict) {
 
 static PyObject *failed; /* Python's: takes an exception that left a callback */
 static PyObject *complete; /* "_complete", the method of a request that is done */
+static PyObject *run_later; /* "_run_later", of a loop */
 
 void uvb_enter(uvb_loop *loop) {
   if (!loop->has_gil) {
@@ -140,6 +143,32 @@ void uvb_python_request(uvb_request *request, int status) {
   Py_DECREF(object);
 }
 
+void uvb_python_later(uvb_loop *loop) {
+  PyObject *object = loop->object, *result;
+
+  uvb_enter(loop);
+  Py_INCREF(object);
+  result = PyObject_CallMethodObjArgs(object, run_later, NULL);
+  if (result == NULL)
+    uvb_report();
+  Py_XDECREF(result);
+  Py_DECREF(object);
+}
+
+/* loop(address, object): what uvb_python_later calls. */
+static PyObject *loop_object(PyObject *module, PyObject *args) {
+  PyObject *address, *object;
+  uvb_loop *loop;
+  (void)module;
+  if (!PyArg_UnpackTuple(args, "loop", 2, 2, &address, &object))
+    return NULL;
+  loop = PyLong_AsVoidPtr(address);
+  if (loop == NULL)
+    return NULL;
+  loop->object = object;
+  Py_RETURN_NONE;
+}
+
 /* request(loop, object) -> the address of a new uvb_request. */
 static PyObject *request(PyObject *module, PyObject *args) {
   PyObject *address, *object;
@@ -221,6 +250,7 @@ static PyObject *reader(PyObject *module, PyObject *args) {
 }
 
 static PyMethodDef builtins[] = {
+    {"loop", loop_object, METH_VARARGS, NULL},
     {"request", request, METH_VARARGS, NULL},
     {"writer", writer, METH_O, NULL},
     {"reader", reader, METH_VARARGS, NULL},
@@ -237,14 +267,14 @@ int uvb_install(void *dict) {
   failed = PyDict_GetItemString(dict, "failed");
   Py_XINCREF(failed);
   complete = PyUnicode_InternFromString("_complete");
-  for (int i = 0; failed != NULL && complete != NULL && i < COUNT; i++) {
+  run_later = PyUnicode_InternFromString("_run_later");
+  for (int i = 0; failed != NULL && complete != NULL && run_later != NULL && i < COUNT; i++) {
     PyObject *function = PyCFunction_NewEx(&builtins[i], NULL, NULL);
-    if (function == NULL || PyDict_SetItemString(dict, builtins[i].ml_name, function) != 0)
-      PyErr_Clear();
-    else
+    if (function != NULL && PyDict_SetItemString(dict, builtins[i].ml_name, function) == 0)
       installed++;
     Py_XDECREF(function);
   }
+  PyErr_Clear();
   PyGILState_Release(state);
   return installed;
 }

@@ -51,50 +51,64 @@ static PyObject *found(PyObject *self, PyObject *address) {
   return request == NULL ? NULL : all_found(self, request->uv.getaddrinfo.addrinfo);
 }
 
-/* getaddrinfo(loop, host, service, family, type, proto, flags) -> results, or libuv's error.
- * Host and service are bytes or None. Only what may take long lets go of the GIL. */
-static PyObject *getaddrinfo_now(PyObject *self, PyObject *args) {
-  PyObject *address, *host_object, *service_object, *results;
-  const char *host, *service;
-  struct addrinfo *infos = NULL;
-  int family, type, proto, flags, err = UV_EAI_NONAME;
-  uvb_loop *loop;
+/* Whether it is text that a C library takes as it is, of a length that names can have. */
+static int is_plain(const char *text, Py_ssize_t size) {
+  if (size < 1 || size > 255)
+    return 0;
+  for (Py_ssize_t i = 0; i < size; i++)
+    if (text[i] <= 0)
+      return 0;
+  return 1;
+}
 
-  if (!PyArg_ParseTuple(args, "OOOiiii", &address, &host_object, &service_object, &family, &type,
-                        &proto, &flags))
-    return NULL;
-  loop = PyLong_AsVoidPtr(address);
-  host = host_object == Py_None ? NULL : PyBytes_AsString(host_object);
-  service = service_object == Py_None ? NULL : PyBytes_AsString(service_object);
-  if (PyErr_Occurred())
-    return NULL;
-  if (uvb_may_be_numeric(host))
-    err = uvb_getaddrinfo_now(loop, host, service, family, type, proto, flags | AI_NUMERICHOST,
-                              &infos);
-  if (err == UV_EAI_NONAME && host != NULL && !(flags & AI_NUMERICHOST)) {
-    Py_BEGIN_ALLOW_THREADS
-    err = uvb_getaddrinfo_now(loop, host, service, family, type, proto, flags, &infos);
-    Py_END_ALLOW_THREADS
+/* numeric(loop, host, service, family, type, proto, flags) -> the results, or what
+ * uvb_getaddrinfo_numeric returns instead. None leaves it to Python: everything that is not of
+ * the commonest types. */
+static PyObject *numeric(PyObject *self, PyObject *args) {
+  PyObject *address, *host, *service, *encoded, *results = NULL;
+  long known = PyLong_AsLong(PyTuple_GetItem(self, 2)), port = -1;
+  struct addrinfo *infos = NULL;
+  int family, type, proto, flags, err = 0, tried = 0;
+  char port_text[16];
+
+  if (!PyArg_ParseTuple(args, "OOOiiii", &address, &host, &service, &family, &type, &proto,
+                        &flags)) {
+    PyErr_Clear();
+    Py_RETURN_NONE;
   }
+  if (PyLong_CheckExact(service))
+    port = PyLong_AsLong(service);
+  encoded = PyUnicode_CheckExact(host) ? PyUnicode_AsUTF8String(host) : NULL;
+  PyErr_Clear();
+  if (encoded != NULL && is_plain(PyBytes_AsString(encoded), PyBytes_Size(encoded)) && port >= 0 &&
+      port <= 65535 && family >= 0 && type >= 0 && proto >= 0 && (flags & ~known) == 0) {
+    snprintf(port_text, sizeof port_text, "%ld", port);
+    err = uvb_getaddrinfo_numeric(PyLong_AsVoidPtr(address), PyBytes_AsString(encoded), port_text,
+                                  family, type, proto, flags, &infos);
+    tried = 1;
+  }
+  Py_XDECREF(encoded);
+  if (!tried)
+    Py_RETURN_NONE;
   results = err == 0 ? all_found(self, infos) : PyLong_FromLong(err);
   uv_freeaddrinfo(infos);
   return results;
 }
 
 static PyMethodDef found_def = {"found", found, METH_O, NULL};
-static PyMethodDef getaddrinfo_def = {"getaddrinfo", getaddrinfo_now, METH_VARARGS, NULL};
+static PyMethodDef numeric_def = {"numeric", numeric, METH_VARARGS, NULL};
 
-/* resolver(families, types) -> (getaddrinfo, found), with the enums by number. */
+/* resolver(families, types, flags) -> (numeric, found), with the enums by number. */
 PyObject *uvb_resolver(PyObject *module, PyObject *args) {
-  PyObject *now, *later, *both = NULL;
+  PyObject *at_once, *later, *both = NULL;
   (void)module;
 
-  now = PyCFunction_NewEx(&getaddrinfo_def, args, NULL);
+  at_once = PyCFunction_NewEx(&numeric_def, args, NULL);
   later = PyCFunction_NewEx(&found_def, args, NULL);
-  if (now != NULL && later != NULL)
-    both = PyTuple_Pack(2, now, later);
+  if (at_once != NULL && later != NULL)
+    both = PyTuple_Pack(2, at_once, later);
   Py_XDECREF(later);
-  Py_XDECREF(now);
+  Py_XDECREF(at_once);
   return both;
 }
 

@@ -46,10 +46,8 @@ struct uvb_loop {
   uv_poll_t exhausted; /* libuv ran out of descriptors, see exhaustion.c */
   int exhausted_fd;
 
-  uv_idle_t later; /* later.c: requests that are done, from the first to the last */
-  uvb_request *first_done;
-  uvb_request *last_done;
-  unsigned int done;
+  uv_idle_t later; /* Python has something to do in the next turn */
+  void *object;    /* python.c: a borrowed reference to the Python object */
 
   uv_prepare_t before_poll; /* python.c: lets go of the GIL */
   int has_gil;
@@ -75,9 +73,6 @@ struct uvb_request {
   union uv_any_req uv; /* first: libuv's request and ours have one address */
   void *self;          /* as of handles; python.c: a borrowed reference to the Python object */
   uvb_loop *loop;
-  int later; /* later.c: it is done, with this status, and waits for the loop's next turn */
-  int status;
-  uvb_request *next;
 };
 
 /* python.c, the one place that knows CPython from PyPy. */
@@ -88,6 +83,7 @@ void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,
                          const struct sockaddr *sender, int flags);
 void uvb_python_batch(uvb_handle *handle);
 void uvb_python_request(uvb_request *request, int status);
+void uvb_python_later(uvb_loop *loop);
 void uvb_python_forget(uvb_handle *handle);
 void *uvb_python_keep(void *object, const char *data, size_t size);
 void uvb_python_let_go(uvb_loop *loop, void *kept);
@@ -99,13 +95,7 @@ void uvb_exhaustion_rearm(uvb_loop *loop);
 void uvb_exhaustion_forked(uvb_loop *loop);
 int uvb_exhaustion_fork(uvb_loop *loop);
 
-/* later.c: calls back from the loop, in a turn that has not begun yet. */
-void uvb_later_init(uvb_loop *loop);
-void uvb_later(uvb_request *request, int status);
-
-/* dns.c */
-int uvb_may_be_numeric(const char *host);
-/* In a child, has libuv deliver the lookups that were done before the fork. */
+/* dns.c: in a child, has libuv deliver the lookups that were done before the fork. */
 void uvb_lookups_forked(uvb_loop *loop);
 
 /* loop.c: uv_loop_init, with the descriptors that libuv does without looking. */

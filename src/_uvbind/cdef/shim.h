@@ -20,6 +20,7 @@ int uvb_loop_watch_exhaustion(uvb_loop *loop);
 void uvb_loop_forked(uvb_loop *loop);
 int uvb_loop_fork(uvb_loop *loop);
 void uvb_loop_walk(uvb_loop *loop, void *found);
+void uvb_loop_later(uvb_loop *loop);
 
 /* Handles. Python gives the memory back in the close callback. */
 uvb_handle *uvb_handle_new(uvb_loop *loop, void *self);
@@ -42,10 +43,9 @@ int uvb_signal_stop(uvb_handle *handle);
  * frees it after the callback. */
 void *uvb_request_new(uvb_loop *loop, void *self);
 void uvb_request_free(void *request);
-int uvb_request_cancel(void *request);
 
-/* Names (dns.c). The results of `_now` are there when it returns, those of the others when
- * uvb_on_request is called. */
+/* Names (dns.c). The results of `_now` and `_numeric` are there when they return, those of the
+ * others when uvb_on_request is called. */
 typedef struct {
   int family, type, proto, port;
   unsigned int flowinfo, scope_id;
@@ -57,6 +57,9 @@ int uvb_getaddrinfo(uv_getaddrinfo_t *req, uvb_loop *loop, const char *host, con
                     int family, int type, int proto, int flags);
 int uvb_getaddrinfo_now(uvb_loop *loop, const char *host, const char *service, int family,
                         int type, int proto, int flags, struct addrinfo **found);
+/* For what needs no name server; else returns 1. */
+int uvb_getaddrinfo_numeric(uvb_loop *loop, const char *host, const char *service, int family,
+                            int type, int proto, int flags, struct addrinfo **found);
 int uvb_getnameinfo(uv_getnameinfo_t *req, uvb_loop *loop, const struct sockaddr *address,
                     int flags);
 int uvb_getnameinfo_now(uv_getnameinfo_t *req, uvb_loop *loop, const struct sockaddr *address,
@@ -65,7 +68,7 @@ int uvb_getnameinfo_now(uv_getnameinfo_t *req, uvb_loop *loop, const struct sock
 int uvb_found_unpack(const struct addrinfo *found, uvb_found *unpacked, int room);
 const char *uvb_found_canonname(const struct addrinfo *found);
 int uvb_lookup_runs(void *request);
-void uvb_lookup_abandon(void *request);
+int uvb_lookup_abandon(void *request);
 
 /* Addresses: `storage` has UVB_SOCKADDR_SIZE bytes, `host` UVB_HOST_SIZE. */
 int uvb_address_pack(const char *host, int port, unsigned int flowinfo, unsigned int scope_id,

@@ -1,0 +1,3 @@
+typedef ... uv_req_t;
+
+int uv_cancel(uv_req_t *req);
