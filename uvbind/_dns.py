@@ -161,8 +161,10 @@ def getaddrinfo(
     socket.gaierror: when it blocks for everything that goes wrong, else for what is seen at
     once. Wraps uv_getaddrinfo and uv_freeaddrinfo.
     """
-    _check.instance("loop", loop, Loop)
-    _check.optional_function("callback", callback)
+    if not isinstance(loop, Loop):
+        _check.instance("loop", loop, Loop)
+    if callback is not None:
+        _check.function("callback", callback)
     loop._use()
     results = _numeric(loop._address, host, service, family, type, proto, flags)
     if results is None or results == 1:
