@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from uvbind import _check
 from uvbind._address import Address, pack
@@ -137,6 +137,30 @@ def _describe(what: object) -> str:
     return f"{function}: {what!r:.300}"
 
 
+@overload
+def getaddrinfo(
+    loop: Loop,
+    host: str | bytes | None,
+    service: str | bytes | int | None = None,
+    *,
+    family: int = 0,
+    type: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    callback: None = None,
+) -> list[AddressInfo]: ...
+@overload
+def getaddrinfo(
+    loop: Loop,
+    host: str | bytes | None,
+    service: str | bytes | int | None = None,
+    *,
+    family: int = 0,
+    type: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    callback: Callable[[Request, list[AddressInfo] | None, UVError | None], object],
+) -> Request: ...
 def getaddrinfo(
     loop: Loop,
     host: str | bytes | None,
@@ -194,6 +218,18 @@ def getaddrinfo(
     return results
 
 
+@overload
+def getnameinfo(
+    loop: Loop, address: Address, flags: int = 0, *, callback: None = None
+) -> tuple[str, str]: ...
+@overload
+def getnameinfo(
+    loop: Loop,
+    address: Address,
+    flags: int = 0,
+    *,
+    callback: Callable[[Request, tuple[str, str] | None, UVError | None], object],
+) -> Request: ...
 def getnameinfo(
     loop: Loop,
     address: Address,

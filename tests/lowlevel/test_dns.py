@@ -45,6 +45,11 @@ def both_ways(loop, function, *arguments, **options):
     return results
 
 
+def in_short(results):
+    """PyPy leaves the scope in the host, where nobody needs it beside the scope id."""
+    return [(*rest, (address[0].partition("%")[0], *address[1:])) for *rest, address in results]
+
+
 # -- getaddrinfo
 
 
@@ -62,7 +67,7 @@ def both_ways(loop, function, *arguments, **options):
 @pytest.mark.parametrize("options", [{}, {"type": STREAM}, {"flags": socket.AI_PASSIVE}])
 def test_the_results_are_those_of_the_socket_module(loop, host, service, options):
     results = both_ways(loop, getaddrinfo, host, service, **options)
-    assert results == socket.getaddrinfo(host, service, **options)
+    assert results == in_short(socket.getaddrinfo(host, service, **options))
     for family, type, *_ in results:
         assert isinstance(family, socket.AddressFamily) and isinstance(type, socket.SocketKind)
 
@@ -94,8 +99,8 @@ def test_a_numeric_host_comes_back_as_it_was(address, port):
 
 
 def test_a_scope_id_survives_both_ways(loop):
-    index = socket.if_nameindex()[0][0]
-    name = socket.if_nameindex()[0][1]
+    name = uvbind.interface_addresses()[0].name
+    index = uvbind.interface_addresses()[0].index
     ((*_, address),) = both_ways(loop, getaddrinfo, f"fe80::1%{name}", 80, type=STREAM)
     assert address == ("fe80::1", 80, 0, index)
     assert both_ways(loop, getnameinfo, address, socket.NI_NUMERICHOST)[0] == f"fe80::1%{name}"

@@ -13,7 +13,7 @@ from typing import Any
 from uvbind._bench.servers import work
 
 SERVICE = 80
-HINTS = {"type": socket.SOCK_STREAM}
+HINTS: dict[str, Any] = {"type": socket.SOCK_STREAM}
 
 
 def with_protocol(module: str) -> Callable[..., int]:
