@@ -23,7 +23,7 @@ if Path(sys.path[1] or ".").resolve() == Path(__file__).resolve().parents[1]:
     del sys.path[1]
 
 import uvbind
-from uvbind._loop import _loops
+from uvbind._ownership import _loops
 
 pytest.register_assert_rewrite("fetching", "helpers", "namespaces", "servers")
 

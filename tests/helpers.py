@@ -14,6 +14,7 @@ import pytest
 
 from uvbind import (
     TCP,
+    UDP,
     Async,
     Check,
     Idle,
@@ -119,6 +120,53 @@ def read_all(stream: TCP, into: list[bytes]) -> None:
             into.append(data)
 
     stream.read_start(on_read)
+
+
+# -- datagrams
+
+
+class Ends:
+    """Two UDP handles: `server` is bound, `client` sends to `address`."""
+
+    def __init__(self, loop: Loop, host: str = "127.0.0.1", recvmmsg: bool = False):
+        self.loop = loop
+        self.server = UDP(loop, recvmmsg=recvmmsg)
+        self.server.bind((host, 0))
+        self.address = self.server.getsockname()
+        self.client = UDP(loop)
+        self.received: list = []
+
+    def receive(self, count: int) -> list:
+        """Run until `count` datagrams have arrived, one callback each."""
+
+        def on_datagram(udp, data, address, flags, error):
+            self.received.append((data, address, flags, error))
+            if len(self.received) >= count:
+                udp.recv_stop()
+                self.loop.stop()
+
+        self.server.recv_start(on_datagram)
+        self.loop.run()
+        return self.received
+
+    def receive_batches(self, count: int) -> list:
+        """Run until `count` datagrams have arrived, in batches."""
+
+        def on_batch(udp, datagrams, error):
+            assert error is None
+            self.received.append(datagrams)
+            if sum(map(len, self.received)) >= count:
+                udp.recv_stop()
+                self.loop.stop()
+
+        self.server.recv_batch_start(on_batch)
+        self.loop.run()
+        return self.received
+
+    def close(self) -> None:
+        self.server.close()
+        self.client.close()
+        self.loop.run()
 
 
 # -- every way for a loop to call back

@@ -38,7 +38,8 @@ from uvbind._signal import Signal
 from uvbind._stream import Stream
 from uvbind._tcp import TCP
 from uvbind._timer import Timer
-from uvbind._udp import UDP, Membership
+from uvbind._udp import UDP
+from uvbind._udp_options import Membership
 from uvbind._version import __version__, features, version, version_string
 from uvbind._watchers import Check, Idle, Prepare
 

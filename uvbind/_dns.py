@@ -20,7 +20,8 @@ from uvbind import _check
 from uvbind._address import Address, pack
 from uvbind._callbacks import FAST
 from uvbind._errors import UVError, check, uv_error
-from uvbind._loop import Loop, _loops
+from uvbind._loop import Loop
+from uvbind._ownership import _loops
 from uvbind._request import Request
 from uvbind._uvbind import ffi, lib
 

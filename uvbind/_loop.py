@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import os
-import sys
-import threading
 import warnings
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from threading import get_ident
@@ -20,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from uvbind import _check
 from uvbind._callbacks import FAST, call, crossing, running
 from uvbind._errors import check, uv_error
+from uvbind._ownership import Owned, _loops
 from uvbind._uvbind import ffi, lib
 from uvbind._version import needs
 from uvbind._wakeup import Wakeup
@@ -53,11 +50,7 @@ class MetricsInfo(NamedTuple):
     """Events that were there already when the loop looked."""
 
 
-_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
-_claiming = threading.Lock()  # held while a thread makes a loop its own
-
-
-class Loop:
+class Loop(Owned):
     """An event loop. Wraps uv_loop_t.
 
     A loop is used by one thread at a time: the one that first used it, or the one that runs
@@ -71,9 +64,6 @@ class Loop:
     """
 
     def __init__(self) -> None:
-        self._c: Any = None
-        self._uv: Any = None
-        self._forked = False
         self._failures: deque[BaseException] = deque()
         self._handles: dict[int, Handle] = {}  # by id: subclasses may define == as they like
         self._requests: set[Request] = set()
@@ -311,40 +301,6 @@ class Loop:
 
     # -- for the other modules
 
-    def _use(self) -> None:
-        """Raise unless this thread may use the loop; every verb of every handle asks."""
-        c = self._c
-        if c is None or c.owner != get_ident():
-            with _claiming:
-                self._raise_unless_usable()
-                c = self._c
-                if c.owner != 0:
-                    raise RuntimeError(
-                        "the loop is in use by another thread; reach it with Async.send from here"
-                    )
-                c.owner = get_ident()
-
-    def _take_over(self, me: int) -> None:
-        """Let this thread run what another has set up, unless that is in the middle of it."""
-        with _claiming:
-            self._raise_unless_usable()
-            before, self._c.owner = self._c.owner, me
-            # From now on a verb in the other thread raises; one that it had begun shows here.
-            frame = sys._current_frames().get(before) if before not in (0, me) else None
-            while frame is not None and frame.f_globals.get("__package__") == "uvbind":
-                for name in ("self", "loop"):
-                    user = frame.f_locals.get(name)
-                    if user is self or getattr(user, "_loop", None) is self:
-                        self._c.owner = before
-                        raise RuntimeError("run: another thread is using the loop right now")
-                frame = frame.f_back
-
-    def _raise_unless_usable(self) -> None:
-        if self._c is None:
-            raise RuntimeError("the loop is closed")
-        if self._forked:
-            raise RuntimeError("the loop is the parent process's; call its fork() first")
-
     def _pending(self) -> int:
         return int(lib.uvb_loop_active_requests(self._c)) + len(self._later)
 
@@ -357,13 +313,13 @@ class Loop:
     @contextlib.contextmanager
     def _entered(self) -> Iterator[None]:
         """What C calls back in the meantime reports its exceptions to this loop."""
-        loops = running()
-        depth = len(loops)
-        loops.append(self)
+        stack = running()
+        depth = len(stack)
+        stack.append(self)
         try:
             yield
         finally:
-            del loops[depth:]
+            del stack[depth:]
 
     def _call_later(self, function: Callable[[], object]) -> None:
         """Call a function from the loop, when the verb that is under way has returned."""
@@ -391,22 +347,6 @@ def _raise_all(failures: deque[BaseException]) -> None:
             raise failures.popleft()
         finally:
             _raise_all(failures)
-
-
-def _after_fork_in_child() -> None:
-    global _claiming
-    _claiming = threading.Lock()
-    for loop in list(_loops):
-        loop._forked = loop._c is not None
-        if loop._c is not None:
-            loop._c.owner = 0
-            lib.uvb_loop_forked(loop._c)
-            if loop in running():  # forked in a callback: out of here
-                lib.uv_stop(loop._uv)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @crossing

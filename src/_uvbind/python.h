@@ -11,8 +11,10 @@ void uvb_enter(uvb_loop *loop);
 /* Hand the exception that is set to Python's `failed`. */
 void uvb_report(void);
 
-/* python_udp.c: an address as Python has it, and the builtins of UDP handles. */
+/* python_udp.c: an address as Python has it. */
 PyObject *uvb_address_tuple(const struct sockaddr *address);
+
+/* python_udp_send.c: the builtins of UDP handles. */
 PyObject *uvb_senders(PyObject *module, PyObject *args);
 
 /* python_dns.c: the builtins of name lookups. */

@@ -1,4 +1,4 @@
-"""Loops that cannot wait for ever, connected peers, signals that Python handles."""
+"""Loops that cannot wait for ever, peers over TCP and UDP, signals that Python handles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from helpers import HARMLESS, HARMLESS_TOO, Handler, start_guard
+from helpers import HARMLESS, HARMLESS_TOO, Ends, Handler, start_guard
 
 import uvbind
 
@@ -67,6 +67,13 @@ def peers(loop: uvbind.Loop) -> Iterator[Peers]:
     peers = Peers(loop)
     yield peers
     peers.close()
+
+
+@pytest.fixture(params=[False, True], ids=["recvmsg", "recvmmsg"])
+def ends(loop: uvbind.Loop, request: pytest.FixtureRequest) -> Iterator[Ends]:
+    ends = Ends(loop, recvmmsg=request.param)
+    yield ends
+    ends.close()
 
 
 @pytest.fixture

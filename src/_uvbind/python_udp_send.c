@@ -1,0 +1,193 @@
+/* The builtins that send datagrams: what python.c has for writes. */
+#include "python.h"
+
+#ifndef PYPY_VERSION
+
+/* The raw form of an address, a bytes object that `book` holds from then on: a new reference.
+ * `pack` is Python's, for those that are not in the book yet. */
+static PyObject *look_up(PyObject *book, PyObject *pack, PyObject *address) {
+  enum { PAGES = 1024 };
+  PyObject *raw = PyDict_GetItemWithError(book, address);
+
+  if (raw != NULL) {
+    Py_INCREF(raw);
+    return raw;
+  }
+  PyErr_Clear(); /* a list cannot be looked up, but it is an address as well */
+  raw = PyObject_CallFunctionObjArgs(pack, address, NULL);
+  if (raw != NULL && PyTuple_CheckExact(address)) {
+    if (PyDict_Size(book) >= PAGES)
+      PyDict_Clear(book);
+    PyDict_SetItem(book, address, raw);
+    PyErr_Clear(); /* not remembered, then */
+  }
+  return raw;
+}
+
+/* What the builtins of a UDP handle have as their self. */
+static uvb_handle *udp_of(PyObject *self, PyObject **book, PyObject **pack) {
+  *book = PyTuple_GetItem(self, 1);
+  *pack = PyTuple_GetItem(self, 2);
+  return PyCapsule_GetPointer(PyTuple_GetItem(self, 0), NULL);
+}
+
+static int usable(uvb_handle *handle) {
+  return handle->loop->owner == PyThread_get_thread_ident() &&
+         !uv_is_closing(&handle->uv.handle);
+}
+
+/* send_now(data, address) -> 0 or libuv's error; None, with nothing done, leaves it to
+ * Python: another type than bytes, another thread, a closed handle. */
+static PyObject *send_now(PyObject *self, PyObject *args) {
+  PyObject *book, *pack, *data, *address, *raw = NULL;
+  uvb_handle *handle = udp_of(self, &book, &pack);
+  const struct sockaddr *storage = NULL;
+  int err;
+
+  if (!PyArg_UnpackTuple(args, "send_now", 2, 2, &data, &address))
+    return NULL;
+  if (!PyBytes_CheckExact(data) || !usable(handle))
+    Py_RETURN_NONE;
+  if (address != Py_None) {
+    raw = look_up(book, pack, address);
+    if (raw == NULL)
+      return NULL;
+    storage = (const struct sockaddr *)PyBytes_AsString(raw);
+  }
+  err = uvb_udp_send_now(handle, PyBytes_AsString(data), (size_t)PyBytes_Size(data), storage,
+                         data);
+  Py_XDECREF(raw);
+  return PyLong_FromLong(err);
+}
+
+/* A datagram of a batch that is being sent, with references to what libuv reads of it: packing
+ * an address can run any code, which might take the list apart. */
+typedef struct {
+  PyObject *item, *raw;
+} held_datagram;
+
+/* One datagram of a batch, after `earlier` or NULL; 1 when it is for Python to deal with, -1
+ * with an exception set. */
+static int unwrap(PyObject *item, PyObject *book, PyObject *pack, const held_datagram *earlier,
+                  held_datagram *held, uv_buf_t *buffer, struct sockaddr **storage) {
+  PyObject *data, *address, *raw = NULL;
+
+  if (!PyTuple_CheckExact(item) || PyTuple_Size(item) != 2)
+    return 1;
+  data = PyTuple_GetItem(item, 0);
+  address = PyTuple_GetItem(item, 1);
+  if (!PyBytes_CheckExact(data) || PyBytes_Size(data) > UVB_DATAGRAM_SIZE)
+    return 1;
+  Py_INCREF(item);
+  if (earlier != NULL && PyTuple_GetItem(earlier->item, 1) == address) {
+    raw = earlier->raw; /* most go where the one before went */
+    Py_XINCREF(raw);
+  } else if (address != Py_None) {
+    raw = look_up(book, pack, address);
+    if (raw == NULL) {
+      Py_DECREF(item);
+      return -1;
+    }
+  }
+  held->item = item;
+  held->raw = raw;
+  *buffer = uv_buf_init(PyBytes_AsString(data), (unsigned int)PyBytes_Size(data));
+  *storage = raw == NULL ? NULL : (struct sockaddr *)PyBytes_AsString(raw);
+  return 0;
+}
+
+/* Sends the datagrams of a list from `first` on, as many as libuv takes at once. Returns how many
+ * were sent or libuv's error; `state` is what unwrap() said of the first that was not tried, else
+ * 0, `tried` how many were. */
+static int send_portion(uvb_handle *handle, PyObject *book, PyObject *pack, PyObject *list,
+                        Py_ssize_t first, int *state, int *tried) {
+  uv_buf_t buffers[UVB_DATAGRAMS];
+  struct sockaddr *storages[UVB_DATAGRAMS];
+  held_datagram held[UVB_DATAGRAMS];
+  int count = 0, sent = 0;
+
+  *state = 0;
+  while (count < UVB_DATAGRAMS && first + count < PyList_Size(list)) {
+    *state = unwrap(PyList_GetItem(list, first + count), book, pack,
+                    count > 0 ? &held[count - 1] : NULL, &held[count], &buffers[count],
+                    &storages[count]);
+    if (*state != 0)
+      break;
+    count++;
+  }
+  /* Packing may have closed the handle as well. */
+  if (count > 0 && usable(handle))
+    sent = uvb_udp_send_batch(handle, (unsigned int)count, buffers, storages);
+  for (int i = 0; i < count; i++) {
+    Py_XDECREF(held[i].raw);
+    Py_DECREF(held[i].item);
+  }
+  *tried = count;
+  return sent;
+}
+
+/* A socket that is there, and nothing that waits to be sent before a batch. */
+static int ready(uvb_handle *handle) {
+  uv_os_fd_t fd;
+  return usable(handle) && uv_fileno(&handle->uv.handle, &fd) == 0 &&
+         uv_udp_get_send_queue_count(&handle->uv.udp) == 0;
+}
+
+/* send_batch(list, first) -> how many were sent of the datagrams from `first` on, or libuv's
+ * error when it is the first of them that failed; None, with nothing done, leaves it to Python. */
+static PyObject *send_batch(PyObject *self, PyObject *args) {
+  PyObject *book, *pack, *list, *start;
+  uvb_handle *handle = udp_of(self, &book, &pack);
+  Py_ssize_t first, done = 0;
+  int state, tried, sent;
+
+  if (!PyArg_UnpackTuple(args, "send_batch", 2, 2, &list, &start))
+    return NULL;
+  if (!PyList_CheckExact(list) || !ready(handle))
+    Py_RETURN_NONE;
+  first = PyLong_AsSsize_t(start);
+  do {
+    sent = send_portion(handle, book, pack, list, first + done, &state, &tried);
+    if (sent > 0)
+      done += sent;
+  } while (state == 0 && tried == UVB_DATAGRAMS && sent == tried);
+  /* What comes before a flawed one is sent; the next call meets the flaw first. */
+  if (done == 0 && tried == 0 && state < 0)
+    return NULL;
+  if (state < 0)
+    PyErr_Clear();
+  if (done == 0 && tried == 0 && state > 0)
+    Py_RETURN_NONE;
+  return PyLong_FromSsize_t(done > 0 ? done : sent);
+}
+
+static PyMethodDef send_now_def = {"send_now", send_now, METH_VARARGS, NULL};
+static PyMethodDef send_batch_def = {"send_batch", send_batch, METH_VARARGS, NULL};
+
+/* senders(address, pack) -> (send_now, send_batch) of the handle at that address. */
+PyObject *uvb_senders(PyObject *module, PyObject *args) {
+  PyObject *address, *pack, *capsule, *book, *self, *one, *many, *both = NULL;
+  uvb_handle *handle;
+  (void)module;
+
+  if (!PyArg_UnpackTuple(args, "senders", 2, 2, &address, &pack))
+    return NULL;
+  handle = PyLong_AsVoidPtr(address);
+  if (handle == NULL)
+    return NULL;
+  capsule = PyCapsule_New(handle, NULL, NULL);
+  book = PyDict_New();
+  self = capsule != NULL && book != NULL ? PyTuple_Pack(3, capsule, book, pack) : NULL;
+  one = self != NULL ? PyCFunction_NewEx(&send_now_def, self, NULL) : NULL;
+  many = self != NULL ? PyCFunction_NewEx(&send_batch_def, self, NULL) : NULL;
+  if (one != NULL && many != NULL)
+    both = PyTuple_Pack(2, one, many);
+  Py_XDECREF(many);
+  Py_XDECREF(one);
+  Py_XDECREF(self);
+  Py_XDECREF(book);
+  Py_XDECREF(capsule);
+  return both;
+}
+
+#endif

@@ -1,0 +1,77 @@
+"""Who may use a loop: one thread at a time, and of two processes the one that made it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from uvbind._callbacks import running
+from uvbind._uvbind import lib
+
+if TYPE_CHECKING:
+    from uvbind._loop import Loop
+
+_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
+_claiming = threading.Lock()  # held while a thread makes a loop its own
+
+
+class Owned:
+    """What Loop inherits to know its owner."""
+
+    _c: Any = None  # until it is made, and when it is closed
+    _uv: Any = None
+    _forked = False
+
+    def _use(self) -> None:
+        """Raise unless this thread may use the loop; every verb of every handle asks."""
+        c = self._c
+        if c is None or c.owner != get_ident():
+            with _claiming:
+                self._raise_unless_usable()
+                c = self._c
+                if c.owner != 0:
+                    raise RuntimeError(
+                        "the loop is in use by another thread; reach it with Async.send from here"
+                    )
+                c.owner = get_ident()
+
+    def _take_over(self, me: int) -> None:
+        """Let this thread run what another has set up, unless that is in the middle of it."""
+        with _claiming:
+            self._raise_unless_usable()
+            before, self._c.owner = self._c.owner, me
+            # From now on a verb in the other thread raises; one that it had begun shows here.
+            frame = sys._current_frames().get(before) if before not in (0, me) else None
+            while frame is not None and frame.f_globals.get("__package__") == "uvbind":
+                for name in ("self", "loop"):
+                    user = frame.f_locals.get(name)
+                    if user is self or getattr(user, "_loop", None) is self:
+                        self._c.owner = before
+                        raise RuntimeError("run: another thread is using the loop right now")
+                frame = frame.f_back
+
+    def _raise_unless_usable(self) -> None:
+        if self._c is None:
+            raise RuntimeError("the loop is closed")
+        if self._forked:
+            raise RuntimeError("the loop is the parent process's; call its fork() first")
+
+
+def _after_fork_in_child() -> None:
+    global _claiming
+    _claiming = threading.Lock()
+    for loop in list(_loops):
+        loop._forked = loop._c is not None
+        if loop._c is not None:
+            loop._c.owner = 0
+            lib.uvb_loop_forked(loop._c)
+            if loop in running():  # forked in a callback: out of here
+                lib.uv_stop(loop._uv)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
