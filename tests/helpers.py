@@ -208,6 +208,8 @@ LOOP_VERBS: dict[str, Callable[[Loop], object]] = {
     "configure": Loop.configure,
     "metrics_idle_time": Loop.metrics_idle_time,
     "metrics_info": Loop.metrics_info,
+    "print_all_handles": Loop.print_all_handles,
+    "print_active_handles": Loop.print_active_handles,
     "Timer": Timer,
 }
 

@@ -18,7 +18,8 @@ from uvbind._async import Async
 from uvbind._dns import AddressInfo, getaddrinfo, getnameinfo
 from uvbind._errors import UVError, err_name, strerror, translate_sys_error
 from uvbind._handle import Handle
-from uvbind._loop import Loop, MetricsInfo, RunMode
+from uvbind._loop import Loop, RunMode
+from uvbind._loop_inside import MetricsInfo
 from uvbind._network import (
     HandleType,
     InterfaceAddress,

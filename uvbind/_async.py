@@ -19,7 +19,8 @@ _ASYNC_CB = ffi.addressof(lib, "uvb_async_cb")
 class Async(Handle):
     """Calls `callback(async_)` in the loop's thread after send(). Wraps uv_async_t.
 
-    It is active, and keeps its loop running, until it is closed (or unref'd).
+    It is active, and keeps its loop running, until it is closed (or unref'd). Wraps
+    uv_async_init.
     """
 
     def __init__(self, loop: Loop, callback: Callable[[Async], object]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from uvbind._uvbind import ffi, lib
@@ -46,9 +47,9 @@ _CLASSES = {number: globals()[cls.__name__] for number, cls in _CLASSES.items()}
 def uv_error(code: int, what: str) -> UVError:
     """Return libuv's error `code` (negative) as an exception; `what` says what failed.
 
-    Wraps uv_strerror and uv_err_name.
+    Wraps uv_strerror_r and uv_err_name_r.
     """
-    name = _text(lib.uv_err_name(code))
+    name = _text(lib.uv_err_name_r, code)
     number: int
     if code == lib.UV_EOF:
         cls, number = _EOF_CLASS, code
@@ -57,7 +58,7 @@ def uv_error(code: int, what: str) -> UVError:
     else:
         number = getattr(errno, name, code)
         cls = _CLASSES.get(number, UVError)
-    error = cls(number, f"{what}: {_text(lib.uv_strerror(code))}")
+    error = cls(number, f"{what}: {_text(lib.uv_strerror_r, code)}")
     error.code = code
     error.name = name
     return error
@@ -71,13 +72,14 @@ def check(code: int, what: str) -> int:
 
 
 def strerror(code: int) -> str:
-    """Return the text of libuv's error `code`. Wraps uv_strerror."""
-    return _text(lib.uv_strerror(code))
+    """Return the text of libuv's error `code`. Wraps uv_strerror and uv_strerror_r."""
+    return _text(lib.uv_strerror_r, code)
 
 
 def err_name(code: int) -> str:
-    """Return the symbol of libuv's error `code`, such as "EOF". Wraps uv_err_name."""
-    return _text(lib.uv_err_name(code))
+    """Return the symbol of libuv's error `code`, such as "EOF". Wraps uv_err_name and
+    uv_err_name_r."""
+    return _text(lib.uv_err_name_r, code)
 
 
 def translate_sys_error(number: int) -> int:
@@ -85,5 +87,7 @@ def translate_sys_error(number: int) -> int:
     return int(lib.uv_translate_sys_error(number))
 
 
-def _text(pointer: Any) -> str:
-    return str(ffi.string(pointer), "utf-8")
+def _text(getter: Callable[..., Any], code: int) -> str:
+    # Into memory of ours: those without _r leak a little for each code that libuv does not know.
+    buffer = ffi.new("char[]", 128)
+    return str(ffi.string(getter(code, buffer, len(buffer))), "utf-8")

@@ -55,7 +55,7 @@ class Handle:
 
     @property
     def loop(self) -> Loop:
-        """The loop that the handle belongs to."""
+        """The loop that the handle belongs to. Wraps uv_handle_get_loop."""
         return self._loop
 
     def close(self: Self, callback: Callable[[Self], object] | None = None) -> None:

@@ -1,6 +1,6 @@
-"""Loops: running, time, configuration, metrics.
+"""Loops: running them, and the handles and requests that they have.
 
-Facts from libuv's manual, page "uv_loop_t". Times are whole milliseconds.
+Facts from libuv's manual, page "uv_loop_t".
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from uvbind import _check
 from uvbind._callbacks import FAST, call, crossing, running
 from uvbind._errors import check, uv_error
-from uvbind._ownership import Owned, _loops
+from uvbind._loop_inside import LoopInside
+from uvbind._ownership import _loops
 from uvbind._uvbind import ffi, lib
-from uvbind._version import needs
 from uvbind._wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -39,19 +39,8 @@ class RunMode(enum.IntEnum):
     """One turn, without waiting."""
 
 
-class MetricsInfo(NamedTuple):
-    """Counts since the loop was made. Wraps uv_metrics_t."""
-
-    loop_count: int
-    """Turns of the loop."""
-    events: int
-    """Events that were processed."""
-    events_waiting: int
-    """Events that were there already when the loop looked."""
-
-
-class Loop(Owned):
-    """An event loop. Wraps uv_loop_t.
+class Loop(LoopInside):
+    """An event loop. Wraps uv_loop_t and uv_loop_init.
 
     A loop is used by one thread at a time: the one that first used it, or the one that runs
     it. When run() has returned, the next thread to use the loop takes it over. Only
@@ -186,23 +175,6 @@ class Loop(Owned):
         state = "closed" if self._c is None else f"with {self._left()}"
         return f"<{type(self).__name__} {state}>"
 
-    # -- time
-
-    def now(self) -> int:
-        """Return the loop's clock in milliseconds, read once a turn. Wraps uv_now."""
-        self._use()
-        return int(lib.uv_now(self._uv))
-
-    def update_time(self) -> None:
-        """Read the clock anew, after a callback that took long. Wraps uv_update_time."""
-        self._use()
-        lib.uv_update_time(self._uv)
-
-    @staticmethod
-    def hrtime() -> int:
-        """Return a monotonic clock in nanoseconds. Wraps uv_hrtime."""
-        return int(lib.uv_hrtime())
-
     # -- looking inside
 
     def walk(self, callback: Callable[[Handle], object]) -> None:
@@ -219,59 +191,6 @@ class Loop(Owned):
         self._raise_failure()
         for handle in found:
             callback(handle)
-
-    def backend_fd(self) -> int:
-        """Return the descriptor that the loop polls with (epoll, kqueue), for embedding it
-        in another loop. Wraps uv_backend_fd."""
-        self._use()
-        return int(lib.uv_backend_fd(self._uv))
-
-    def backend_timeout(self) -> int:
-        """Return how many milliseconds the next poll would wait, -1 for ever, 0 as well when
-        a descriptor has been added since the last turn. Wraps uv_backend_timeout.
-        """
-        self._use()
-        return int(lib.uv_backend_timeout(self._uv))
-
-    def configure(
-        self,
-        *,
-        block_signal: int | None = None,
-        metrics_idle_time: bool = False,
-        use_io_uring_sqpoll: bool = False,
-    ) -> None:
-        """Set options, each of which is off until then; call it before the first run().
-
-        `block_signal`: a signal not to be woken by, SIGPROF only. `metrics_idle_time`:
-        measure what metrics_idle_time() tells. `use_io_uring_sqpoll`: needs libuv 1.49.
-        Raises UVError (EINVAL, ENOSYS) for what the platform lacks. Wraps uv_loop_configure.
-        """
-        self._use()
-        if use_io_uring_sqpoll:
-            needs(1, 49, "configure(use_io_uring_sqpoll=True)")
-            self._configure(lib.UV_LOOP_USE_IO_URING_SQPOLL, 0, "use_io_uring_sqpoll")
-        if metrics_idle_time:
-            self._configure(lib.UV_METRICS_IDLE_TIME, 0, "metrics_idle_time")
-        if block_signal is not None:
-            signum = _check.integer("block_signal", block_signal, 1, 2**31 - 1)
-            self._configure(lib.UV_LOOP_BLOCK_SIGNAL, signum, "block_signal")
-
-    def _configure(self, option: int, argument: int, what: str) -> None:
-        check(lib.uvb_loop_configure(self._c, option, argument), f"configure: {what}")
-
-    def metrics_idle_time(self) -> int:
-        """Return how many nanoseconds the loop waited for events; 0 unless
-        configure(metrics_idle_time=True) was called. Wraps uv_metrics_idle_time."""
-        self._use()
-        return int(lib.uv_metrics_idle_time(self._uv))
-
-    def metrics_info(self) -> MetricsInfo:
-        """Return the loop's counts; needs libuv 1.45. Wraps uv_metrics_info."""
-        self._use()
-        needs(1, 45, "metrics_info")
-        metrics = ffi.new("uv_metrics_t *")
-        check(lib.uv_metrics_info(self._uv, metrics), "uv_metrics_info")
-        return MetricsInfo(metrics.loop_count, metrics.events, metrics.events_waiting)
 
     # -- fork
 

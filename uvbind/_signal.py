@@ -14,7 +14,7 @@ from uvbind._uvbind import ffi, lib
 
 
 class Signal(Handle):
-    """Calls back when the process gets a signal. Wraps uv_signal_t.
+    """Calls back when the process gets a signal. Wraps uv_signal_t and uv_signal_init.
 
     Works in any thread. While a signal is watched, Python's own handler for it is not called;
     when its last watcher stops, what handled it before does so again.

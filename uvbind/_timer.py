@@ -17,7 +17,7 @@ _TIMER_CB = ffi.addressof(lib, "uvb_timer_cb")
 
 
 class Timer(Handle):
-    """Calls back after a time, once or again and again. Wraps uv_timer_t."""
+    """Calls back after a time, once or again and again. Wraps uv_timer_t and uv_timer_init."""
 
     def __init__(self, loop: Loop) -> None:
         super().__init__(loop, "uv_timer_t *", lib.uv_timer_init)

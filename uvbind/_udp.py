@@ -25,7 +25,7 @@ class UDP(UDPSending, UDPOptions):
 
     `family`: socket.AF_INET or AF_INET6 makes the socket at once, without it bind(), connect()
     or the first send() do. `recvmmsg`: receive up to 20 datagrams with one system call where
-    the platform can. Wraps uv_udp_init_ex.
+    the platform can. Wraps uv_udp_init and uv_udp_init_ex.
     """
 
     PARTIAL: int = lib.UV_UDP_PARTIAL

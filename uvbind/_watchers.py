@@ -42,19 +42,22 @@ class _Watcher(Handle):
 
 
 class Prepare(_Watcher):
-    """Calls back right before the loop waits for events. Wraps uv_prepare_t."""
+    """Calls back right before the loop waits for events. Wraps uv_prepare_t and uv_prepare_init."""
 
     _name = "prepare"
 
 
 class Check(_Watcher):
-    """Calls back right after the loop has waited for events. Wraps uv_check_t."""
+    """Calls back right after the loop has waited for events. Wraps uv_check_t and uv_check_init."""
 
     _name = "check"
 
 
 class Idle(_Watcher):
-    """Calls back once a turn, before Prepare, and keeps the loop from waiting. Wraps uv_idle_t."""
+    """Calls back once a turn, before Prepare, and keeps the loop from waiting.
+
+    Wraps uv_idle_t and uv_idle_init.
+    """
 
     _name = "idle"
 

@@ -1,7 +1,11 @@
 /* Loops: memory, running, configuring, walking. */
 #include "uvbind.h"
 
-#ifndef _WIN32
+#ifdef _WIN32
+#include <io.h>
+#define dup _dup
+#define fdopen _fdopen
+#else
 #include <unistd.h>
 #endif
 
@@ -180,3 +184,21 @@ static void walk_cb(uv_handle_t *handle, void *found) {
 }
 
 void uvb_loop_walk(uvb_loop *loop, void *found) { uv_walk(&loop->uv, walk_cb, found); }
+
+/* To a descriptor, which stays the caller's. */
+int uvb_loop_print_handles(uvb_loop *loop, int active_only, int fd) {
+  int own = dup(fd);
+  FILE *stream = own == -1 ? NULL : fdopen(own, "w");
+  int err = stream == NULL ? uv_translate_sys_error(errno) : 0;
+
+  if (stream == NULL) {
+    if (own != -1)
+      close(own);
+    return err;
+  }
+  if (active_only)
+    uv_print_active_handles(&loop->uv, stream);
+  else
+    uv_print_all_handles(&loop->uv, stream);
+  return fclose(stream) == 0 ? 0 : uv_translate_sys_error(errno);
+}

@@ -7,6 +7,7 @@ import pickle
 import socket
 
 import pytest
+from helpers import run_python
 
 import uvbind
 from uvbind._errors import check, uv_error
@@ -64,3 +65,19 @@ def test_check_raises_negative_codes_only():
     assert check(0, "x") == 0 and check(17, "x") == 17
     with pytest.raises(ConnectionRefusedError):
         check(uvbind.translate_sys_error(errno.ECONNREFUSED), "x")
+
+
+def test_codes_that_libuv_does_not_know_leave_no_memory_behind():
+    grown = run_python(
+        """
+import resource, uvbind
+
+def describe(count):
+    for code in range(-count, 0):
+        uvbind.strerror(code - 10_000), uvbind.err_name(code - 10_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+print(-describe(20_000) + describe(100_000))
+"""
+    )
+    assert int(grown) < 4_000  # KiB

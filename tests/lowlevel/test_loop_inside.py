@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import Oops, fail, ignore, soon
@@ -126,6 +127,42 @@ def test_metrics_info_counts_turns_and_events(loop: Loop) -> None:
     assert after.events - before.events == 3
     assert 0 <= after.events_waiting <= 3
     async_.close()
+
+
+def test_handles_are_printed_after_what_was_written_before(loop: Loop, tmp_path: Path) -> None:
+    timer, idle = Timer(loop), Idle(loop)
+    idle.start(ignore)
+    timer.unref()
+    with open(tmp_path / "handles", "w+") as file:
+        file.write("all:\n")
+        loop.print_all_handles(file)
+        loop.print_active_handles(file.fileno())
+        file.seek(0)
+        heading, *lines = file.read().splitlines()
+    assert heading == "all:"
+    about_timer, about_idle = ("[---] timer ", "[RA-] idle ")
+    assert sum(line.startswith(about_timer) for line in lines) == 1, "not active"
+    assert sum(line.startswith(about_idle) for line in lines) == 2
+    timer.close()
+    idle.close()
+
+
+def test_handles_are_printed_to_stderr_by_default(
+    loop: Loop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loop.print_all_handles()
+    out, err = capfd.readouterr()
+    assert "timer" in err and out == "", "the guard"
+
+
+def test_printing_says_why_it_failed(loop: Loop) -> None:
+    with pytest.raises(TypeError, match="file: expected a file descriptor"):
+        loop.print_all_handles("stderr")
+    with pytest.raises(UVError, match="print to 12345: bad file descriptor"):
+        loop.print_active_handles(12345)
+    if sys.platform == "linux":
+        with open("/dev/full", "w") as full, pytest.raises(UVError, match="no space left"):
+            loop.print_all_handles(full)
 
 
 def test_configure_takes_sigprof_to_be_blocked(loop: Loop) -> None:

@@ -19,6 +19,6 @@
 #define UV_ENXIO ...
 #define UV_EPIPE ...
 
-const char *uv_strerror(int err);
-const char *uv_err_name(int err);
+char *uv_strerror_r(int err, char *text, size_t size);
+char *uv_err_name_r(int err, char *text, size_t size);
 int uv_translate_sys_error(int sys_errno);

@@ -9,7 +9,6 @@ enum uv_poll_event {
   ...
 };
 
-int uv_poll_init_socket(uv_loop_t *loop, uv_poll_t *poll, uv_os_sock_t socket);
 int uv_poll_init(uv_loop_t *loop, uv_poll_t *poll, int fd);
 int uv_poll_start(uv_poll_t *poll, int events, uv_poll_cb callback);
 int uv_poll_stop(uv_poll_t *poll);
