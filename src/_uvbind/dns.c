@@ -105,8 +105,10 @@ static struct uv__work *work_of(void *request) {
  * and clears `work` at the end. */
 int uvb_lookup_runs(void *request) {
   const struct uv__work *work = work_of(request);
+  const void *next; /* the first of two pointers, in a struct or, up to libuv 1.46, an array */
 
-  return work->work != NULL && (const void *)work->wq.next == (const void *)&work->wq;
+  memcpy(&next, &work->wq, sizeof next);
+  return work->work != NULL && next == &work->wq;
 }
 
 /* Such a lookup ends as one that was cancelled does, by libuv's own hand; Python calls back.
