@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+import uvbind
 from uvbind import (
     TCP,
     UDP,
@@ -52,6 +53,12 @@ def fail(*about: object) -> None:
 def hung(timer: Timer) -> None:
     timer.loop.stop()
     raise AssertionError("the loop hung")
+
+
+def needs_libuv(major: int, minor: int) -> pytest.MarkDecorator:
+    compiled = str(uvbind.features()["libuv_compiled"]).split(".")
+    older = (int(compiled[0]), int(compiled[1])) < (major, minor)
+    return pytest.mark.skipif(older, reason=f"needs libuv {major}.{minor}")
 
 
 class Handler:

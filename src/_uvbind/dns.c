@@ -92,7 +92,10 @@ const char *uvb_found_canonname(const struct addrinfo *found) { return found->ai
 
 /* In a child after a fork the threads are gone. What they had done libuv delivers when it is
  * told to look; what they had not, nobody will do. */
-void uvb_lookups_forked(uvb_loop *loop) { uv_async_send(&loop->uv.wq_async); }
+void uvb_lookups_forked(uvb_loop *loop) {
+  loop->uv.wq_async.pending = 0; /* what the parent was told does not count; libuv 1.44 keeps it */
+  uv_async_send(&loop->uv.wq_async);
+}
 
 static struct uv__work *work_of(void *request) {
   uv_getaddrinfo_t *by_name = request;

@@ -7,7 +7,7 @@ import itertools
 import socket
 
 import pytest
-from helpers import Oops, fail, ignore, in_child, needs_fork
+from helpers import Oops, fail, ignore, in_child, needs_fork, needs_libuv
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -227,6 +227,7 @@ def test_callbacks_come_in_order_and_one_may_start_the_next(loop, host):
     assert calls == [0, 1, 2, 3, 4]
 
 
+@needs_libuv(1, 45)
 def test_a_numeric_lookup_in_a_callback_waits_for_the_next_turn(loop):
     turns = []
 

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import Oops, fail, ignore, soon
+from helpers import Oops, fail, ignore, needs_libuv, soon
 
-import uvbind
 from uvbind import Async, Handle, Idle, Loop, RunMode, Signal, Timer, UVError
 
 # -- time
@@ -107,12 +106,6 @@ def test_metrics_idle_time_is_0_when_not_configured(bare: Loop) -> None:
     soon(bare, ignore, 2)
     bare.run()
     assert bare.metrics_idle_time() == 0
-
-
-def needs_libuv(major: int, minor: int) -> pytest.MarkDecorator:
-    compiled = str(uvbind.features()["libuv_compiled"]).split(".")
-    older = (int(compiled[0]), int(compiled[1])) < (major, minor)
-    return pytest.mark.skipif(older, reason=f"needs libuv {major}.{minor}")
 
 
 @needs_libuv(1, 45)

@@ -24,8 +24,7 @@ def test_a_job_is_done_over_and_over(workload, name, values):
     with workload.server(name) as server:
         server.ready()
         first = workload.sample(None, server, values, 0.01)
-        assert first["done"] >= values.get("at_once", 1)
-        assert first["per_second"] > 0
+        assert first["done"] > 0 and first["per_second"] > 0
         assert workload.sample(None, server, values, 0.01)["done"] > 0
         assert server.close() == 0
 
