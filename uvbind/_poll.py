@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from uvbind import _check
 from uvbind._callbacks import crossing
@@ -13,6 +13,8 @@ from uvbind._errors import UVError, check, translate_sys_error, uv_error
 from uvbind._handle import Handle
 from uvbind._loop import Loop
 from uvbind._uvbind import ffi, lib
+
+Self = TypeVar("Self", bound="Poll")
 
 
 class PollEvent(enum.IntFlag):
@@ -34,8 +36,8 @@ class Poll(Handle):
     """Watches a file descriptor that somebody else reads and writes. Wraps uv_poll_t.
 
     `fd` is a descriptor or an object with fileno(); it becomes non-blocking and stays its
-    owner's, who may close it at any time; a connection then ends when the Poll is closed too,
-    which watches a duplicate. Raises UVError: EPERM for regular files. Wraps
+    owner's, who may close it at any time; a connection then ends when close() is called here
+    too, for what is watched is a duplicate. Raises UVError: EPERM for regular files. Wraps
     uv_poll_init.
     """
 
@@ -74,9 +76,10 @@ class Poll(Handle):
         """Stop watching. Wraps uv_poll_stop."""
         check(lib.uv_poll_stop(self._open()), "uv_poll_stop")
 
-    def _end_close(self) -> None:
-        self._close_duplicate()
-        super()._end_close()
+    def close(self: Self, callback: Callable[[Self], object] | None = None) -> None:
+        """Stop watching for good; see Handle.close(). Wraps uv_close."""
+        super().close(callback)
+        self._close_duplicate()  # libuv has let go of it by now, and so may the kernel
 
     def _close_duplicate(self) -> None:
         duplicate, self._duplicate = self._duplicate, None

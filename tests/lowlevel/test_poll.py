@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers import ignore
 
 from uvbind import Loop, Poll, PollEvent, RunMode, UVError
 
@@ -279,6 +280,18 @@ def test_closed_by_its_owner_while_watched_it_goes_on(loop: Loop, pair: Pair) ->
     poll.start(READABLE | PollEvent.DISCONNECT, seen)  # asks the kernel for it once more
     loop.run()
     assert [events for _, events, _ in seen.calls] == [READABLE, READABLE]
+
+
+def test_close_lets_go_of_the_descriptor_at_once(loop: Loop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        poll = Poll(loop, server)
+        poll.start(PollEvent.READABLE, ignore)
+        loop.run(RunMode.NOWAIT)
+        poll.close()
+        address = server.getsockname()
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(address):
+        pass
+    loop.run()
 
 
 def test_closed_by_its_owner_in_the_callback(loop: Loop, pair: Pair) -> None:
