@@ -15,6 +15,7 @@ from typing import Any
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
 import uvbind
@@ -94,12 +95,24 @@ def public_bases(
 
 def short_signature(
     app: Sphinx, what: str, name: str, thing: object, options: object, *texts: str | None
-) -> tuple[str, str]:
+) -> tuple[str, str] | None:
     """Show no constructors that are not for users, and aliases by their names."""
+    if texts[0] is None:
+        return None
     signature, result = ("" if text is None or name in ABSTRACT else text for text in texts)
     for long, short in ALIASES.items():
         signature, result = signature.replace(long, short), result.replace(long, short)
     return signature, result
+
+
+def forget_overloads() -> None:
+    """Have one signature for each function: the docstring says what depends on what."""
+    for name in uvbind.__all__:
+        module = getattr(getattr(uvbind, name), "__module__", "")
+        if module.startswith("uvbind."):
+            analyzer = ModuleAnalyzer.for_module(module)
+            analyzer.analyze()
+            analyzer.overloads.clear()
 
 
 def documented_elsewhere(
@@ -122,6 +135,7 @@ def documented_elsewhere(
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    forget_overloads()
     app.add_directive("functions", Functions)
     app.connect("autodoc-process-bases", public_bases)
     app.connect("autodoc-process-signature", short_signature)

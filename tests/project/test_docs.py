@@ -81,7 +81,9 @@ def test_the_pages_build_without_a_warning_and_need_nothing_from_elsewhere(build
     table = tcp[tcp.index("uv_tcp_bind</span>", tcp.index("<table")) :]
     assert re.search(r'href="#uvbind.TCP.bind"', table[: table.index("</tr>")])
     for page in pages.rglob("*.html"):
-        loaded = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(\w+:[^"]*)"', page.read_text("utf-8"))
+        loaded = re.findall(
+            r'<(?:script|link|img)[^>]*(?:src|href)="(\w+:[^"]*)"', page.read_text("utf-8")
+        )
         assert loaded == [], page.name
 
 
