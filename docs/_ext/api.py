@@ -50,7 +50,7 @@ class Functions(SphinxDirective):
         head = self.columns(nodes.Text("C"), nodes.Text("Python"))
         columns = [nodes.colspec(colwidth=width) for width in (45, 55)]
         group = nodes.tgroup("", *columns, nodes.thead("", head), nodes.tbody("", *rows), cols=2)
-        return [nodes.table("", group, classes=["functions"])]
+        return [nodes.table("", group, align="left")]
 
     def row(self, function: str, python: Any) -> nodes.row:
         return self.columns(nodes.literal("", function), *self.names(python))
