@@ -16,6 +16,7 @@ exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
 html_title = f"uvbind {release}"
 html_copy_source = False
+html_show_copyright = False
 myst_heading_anchors = 3
 
 # Docstrings are plain text: what they have in backticks is code.
