@@ -6,10 +6,12 @@ import uvbind
 
 
 def on_read(client, data, error):
-    if data is None:  # the end of the stream, or a failure
-        client.close()
-    else:
+    if data is not None:
         client.write(data)
+    elif error.name == "EOF":  # close when all is sent
+        client.shutdown(lambda client, error: client.close())
+    else:
+        client.close()
 
 
 def on_connection(server, error):
