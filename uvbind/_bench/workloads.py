@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 from uvbind._bench.contenders import Server
 from uvbind._bench.load import Load
 
+# What the pure Python query for interfaces needs; PyPy lacks the second.
+IOCTLS = sys.platform == "linux" and hasattr(socket, "if_nameindex")
 LOOPS = ("uvbind", "asyncio", "selectors", "uvloop", "rloop")
 
 
@@ -100,7 +103,7 @@ class Alone(Workload):
         return {
             "done": result["done"],
             "per_second": result["done"] / result["seconds"],
-            "cpu_us_each": result["cpu_ns"] / 1e3 / result["done"],
+            "cpu_us_each": result["cpu_ns"] / 1e3 / max(result["done"], 1),
         }
 
 
@@ -202,7 +205,7 @@ LOOKUPS = Alone(
 INTERFACES = Alone(
     "interfaces",
     "interfaces",
-    ["uvbind", "psutil", *(["socket"] if sys.platform == "linux" else [])],
+    ["uvbind", "psutil", *(["socket"] if IOCTLS else [])],
     [Case("all interfaces", "", {})],
     [Figure("per_second", "queries/s", "{:,.0f}")],
     "queries/s: interface_addresses(), psutil.net_if_addrs(), and ioctls in pure Python (socket).",
