@@ -57,14 +57,11 @@ _TYPES: dict[int, int] = {int(kind): kind for kind in socket.SocketKind}
 class _Lookup(Request):
     """A lookup by one of libuv's threads; `_what` is what is looked up, `_finish` the callback."""
 
-    _cancelled = False
-
     def _describe(self) -> str:
         return _describe(self._what)
 
     def _cancel(self) -> None:
-        super()._cancel()
-        self._cancelled = True
+        check(lib.uvb_lookup_cancel(self._uv), f"cancel: {self._describe()}")
 
     def _result(self) -> Any:
         raise NotImplementedError
@@ -79,16 +76,19 @@ class _Lookup(Request):
         self._finish(self, result, None if status == 0 else uv_error(status, self._describe()))
 
     def _give_up(self) -> None:
-        if lib.uv_cancel(ffi.cast("uv_req_t *", self._uv)) == 0:
-            self._cancelled = True
+        lib.uvb_lookup_cancel(self._uv)
 
     def _runs(self) -> bool:
         return bool(lib.uvb_lookup_runs(self._uv))
 
     def _after_fork(self) -> None:
         # libuv delivers those that are cancelled or done; the others nobody works on any more.
-        if not self._cancelled and lib.uvb_lookup_abandon(self._uv):
-            self._loop._call_later(functools.partial(self._complete, lib.UV_EAI_CANCELED))
+        if lib.uvb_lookup_abandon(self._uv):
+            self._loop._call_later(self._end)
+
+    def _end(self) -> None:
+        if not self._done:  # Loop.fork() was interrupted, and called once more
+            self._complete(lib.UV_EAI_CANCELED)
 
 
 class _ByName(_Lookup):

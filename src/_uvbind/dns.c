@@ -88,6 +88,17 @@ int uvb_found_unpack(const struct addrinfo *found, uvb_found *unpacked, int room
 
 const char *uvb_found_canonname(const struct addrinfo *found) { return found->ai_canonname; }
 
+/* uv_cancel, noted in the same step: Ctrl-C may come between any two of Python's. What was
+ * abandoned must not reach libuv: it is linked to requests that are gone. */
+int uvb_lookup_cancel(void *request) {
+  uvb_request *ours = request;
+  int err = ours->abandoned ? 0 : uv_cancel(&ours->uv.req);
+
+  if (err == 0)
+    ours->cancelled = 1;
+  return err;
+}
+
 #ifndef _WIN32
 
 /* In a child after a fork the threads are gone. What they had done libuv delivers when it is
@@ -104,25 +115,33 @@ static struct uv__work *work_of(void *request) {
   return by_name->type == UV_GETADDRINFO ? &by_name->work_req : &by_address->work_req;
 }
 
-/* Whether a thread is, or was before a fork, at work on it: libuv takes it off its queue then,
- * and clears `work` at the end. */
+/* Whether a thread was at work on it before a fork: libuv takes it off its queue then, and clears
+ * `work` at the end. It is told once: a child's child has the child's count already. */
 int uvb_lookup_runs(void *request) {
+  uvb_request *ours = request;
   const struct uv__work *work = work_of(request);
   const void *next; /* the first of two pointers, in a struct or, up to libuv 1.46, an array */
 
   memcpy(&next, &work->wq, sizeof next);
-  return work->work != NULL && next == &work->wq;
+  if (ours->counted || ours->abandoned || work->work == NULL || next != &work->wq)
+    return 0;
+  ours->counted = 1;
+  return 1;
 }
 
 /* Such a lookup ends as one that was cancelled does, by libuv's own hand; Python calls back.
- * Returns 0 for one that is done. */
+ * Returns 0 for one that is done or was cancelled before; a second call does nothing more. */
 int uvb_lookup_abandon(void *request) {
+  uvb_request *ours = request;
   uv_getaddrinfo_t *by_name = request;
   uv_getnameinfo_t *by_address = request;
   struct uv__work *work = work_of(request);
 
-  if (work->work == NULL)
+  if (ours->abandoned)
+    return 1;
+  if (ours->cancelled || work->work == NULL)
     return 0;
+  ours->abandoned = 1;
   if (by_name->type == UV_GETADDRINFO) {
     by_name->cb = NULL;
     by_name->retcode = 0;

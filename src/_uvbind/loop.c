@@ -154,6 +154,10 @@ int uvb_loop_watch_wakeup(uvb_loop *loop, int fd) {
 /* In a child right after the fork: nothing of the parent's is touched any more. */
 void uvb_loop_forked(uvb_loop *loop) {
   loop->forked = 1;
+#ifndef _WIN32
+  /* A thread that was delivering a lookup had it, and is not here to let go of it. */
+  uv_mutex_init(&loop->uv.wq_mutex);
+#endif
   uvb_exhaustion_forked(loop);
 }
 

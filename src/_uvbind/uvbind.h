@@ -73,6 +73,9 @@ struct uvb_request {
   union uv_any_req uv; /* first: libuv's request and ours have one address */
   void *self;          /* as of handles; python.c: a borrowed reference to the Python object */
   uvb_loop *loop;
+  int cancelled; /* lookups: libuv will call back, */
+  int abandoned; /* libuv has forgotten it, Python will call back, */
+  int counted;   /* a thread was at work on it when this process was forked off */
 };
 
 /* python.c, the one place that knows CPython from PyPy. */

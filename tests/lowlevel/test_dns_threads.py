@@ -272,3 +272,76 @@ with uvbind.Loop() as loop:
         assert error.name == "EAGAIN" and "threads" in str(error), error
     assert not loop.alive() and not done
 """)
+
+
+FORKED = """
+import signal, warnings
+warnings.simplefilter("ignore")  # of os.fork() beside the threads of other libraries
+with uvbind.Loop() as loop:
+    requests = [getaddrinfo(loop, f"slow.{n}", 80, callback=callback) for n in range(20)]
+    began(16)
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)
+        loop.fork()
+        CHILD
+        assert [result for _, result in done] == ["EAI_CANCELED"] * 20, done
+        assert {request for request, _ in done} == set(requests)
+        loop.close()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    leave(20)
+"""
+
+
+def test_lookups_can_be_cancelled_in_a_forked_child(run):
+    run(FORKED.replace("CHILD", "[request.cancel() for request in requests]; loop.run()"))
+
+
+def test_a_forked_child_can_leave_a_loop_with_lookups(run):
+    run(FORKED.replace("CHILD", "loop.__exit__(None, None, None)"))
+
+
+def test_a_forked_child_can_take_over_a_loop_twice(run):
+    """As it has to when Ctrl-C has ended the first Loop.fork() half way."""
+    run(FORKED.replace("CHILD", "loop._forked = True; loop.fork(); loop.run()"))
+
+
+def test_a_fork_while_a_lookup_is_being_delivered(run):
+    run("""
+import signal, warnings
+warnings.simplefilter("ignore")  # of os.fork() beside the threads of other libraries
+with uvbind.Loop() as loop:
+    request = getaddrinfo(loop, "late.1", 80, callback=callback)
+    began(1)  # in uv_async_send, with the loop's lock
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)
+        loop.fork()
+        loop.run()
+        assert [one for one, _ in done] == [request] and done[0][1][0][4][0] == "127.0.0.1"
+        loop.close()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    leave(1)
+""")
+
+
+def test_a_child_of_a_child_counts_the_lookups_of_its_grandparent_once(run):
+    run("""
+import signal, warnings
+import uvbind._dns
+warnings.simplefilter("ignore")  # of os.fork() beside the threads of other libraries
+with uvbind.Loop() as loop:
+    for n in range(16):
+        getaddrinfo(loop, f"slow.{n}", 80, callback=callback)
+    began(16)
+    pid = os.fork()
+    if pid == 0:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if uvbind._dns._lost == 16 else 1)
+        os._exit(os.waitpid(child, 0)[1])
+    assert os.waitpid(pid, 0)[1] == 0
+    leave(16)
+""")

@@ -70,6 +70,7 @@ int uvb_found_unpack(const struct addrinfo *found, uvb_found *unpacked, int room
 const char *uvb_found_canonname(const struct addrinfo *found);
 int uvb_lookup_runs(void *request);
 int uvb_lookup_abandon(void *request);
+int uvb_lookup_cancel(void *request);
 
 /* Addresses: `storage` has UVB_SOCKADDR_SIZE bytes, `host` UVB_HOST_SIZE. */
 int uvb_address_pack(const char *host, int port, unsigned int flowinfo, unsigned int scope_id,
