@@ -9,6 +9,7 @@ counts when the process does its first lookup. Numeric hosts need no thread.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import socket
@@ -367,6 +368,12 @@ def _flags(flags: Any, known: int, prefix: str) -> int:
     return number
 
 
+def _before_exit() -> None:
+    """libuv waits for its threads at the end of a process, and crashes on those of a parent."""
+    if not _started:
+        lib.uvb_lookup_threads(0, 0)
+
+
 _starting = threading.Lock()
 _started = False
 _lost = 0  # lookups that ran when this process was forked off
@@ -384,6 +391,8 @@ def _start_threads() -> None:
 
 def _after_fork_in_child() -> None:
     global _started, _starting, _lost
+    if _started:
+        atexit.register(_before_exit)
     _started, _starting = False, threading.Lock()  # no thread of the parent's is here
     for loop in list(_loops):
         _lost += sum(request._runs() for request in loop._requests)

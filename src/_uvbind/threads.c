@@ -62,13 +62,16 @@ static int make_pool(void) {
  * called once in a process, before its first lookup. The variable is not left behind: programs
  * that this one starts may be on libuv too.
  *
+ * None is for a forked child that ends without any: libuv waits for its threads then, takes those
+ * of the parent for them, and crashes; so it gets one.
+ *
  * `lost`: how many lookups ran when this process was forked off. libuv goes on counting them
  * and would leave their share of the threads idle for ever. */
 int uvb_lookup_threads(int lookups, int lost) {
   char before[32], text[16];
   size_t size = sizeof before;
   int given = uv_os_getenv(VARIABLE, before, &size) == 0;
-  long wanted = given ? strtol(before, NULL, 10) : 2L * lookups - 1;
+  long wanted = given && lookups > 0 ? strtol(before, NULL, 10) : 2L * lookups - 1;
   int made, err;
 
   wanted = (wanted < 1 ? 1 : wanted) + 2L * lost;

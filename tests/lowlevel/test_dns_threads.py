@@ -345,3 +345,29 @@ with uvbind.Loop() as loop:
     assert os.waitpid(pid, 0)[1] == 0
     leave(16)
 """)
+
+
+@pytest.mark.parametrize("between", ["pass", "child()"])
+def test_a_forked_child_ends_as_any_process_does(run, between):
+    """libuv waits for its threads then, and the child has only those of its parent to wait for."""
+    run(f"""
+import signal, threading, warnings
+warnings.simplefilter("ignore")  # of os.fork() beside the threads of other libraries
+
+def child():
+    pid = os.fork()
+    if pid != 0:
+        assert os.waitpid(pid, 0)[1] == 0
+        sys.exit()
+
+loop = uvbind.Loop()
+getaddrinfo(loop, "localhost", 80, callback=callback)
+loop.run()
+loop.close()
+child()
+signal.alarm(30)
+{between}
+for _ in range(40):  # on the stacks that those of libuv had
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+sys.exit()
+""")
