@@ -205,6 +205,7 @@ def getaddrinfo(
             _check.integer("proto", proto, 0, 2**31 - 1),
             _flags(flags, _AI_FLAGS, "AI"),
         )
+        loop._use()  # converting them can run any code
         if results is None:
             results = _look_up(lib.uvb_getaddrinfo_numeric, loop._c, *arguments)
         if results == 1 and callback is not None:
@@ -252,9 +253,10 @@ def getnameinfo(
     _check.instance("loop", loop, Loop)
     _check.optional_function("callback", callback)
     arguments = pack(address), _flags(flags, _NI_FLAGS, "NI")
+    number = arguments[1]
     what = tuple(address)
     loop._use()
-    if callback is not None and not flags & socket.NI_NUMERICHOST:
+    if callback is not None and not number & socket.NI_NUMERICHOST:
         lookup = _ByAddress(loop, "uv_getnameinfo_t *", what, callback)
         _start_threads()
         return lookup._submit(lib.uvb_getnameinfo, loop._c, *arguments)

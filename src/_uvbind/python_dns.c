@@ -68,11 +68,15 @@ static PyObject *numeric(PyObject *self, PyObject *args) {
   PyObject *address, *host, *service, *encoded, *results = NULL;
   long known = PyLong_AsLong(PyTuple_GetItem(self, 2)), port = -1;
   struct addrinfo *infos = NULL;
-  int family, type, proto, flags, err = 0, tried = 0;
+  int family, type, proto, flags, err = 0, tried = 0, ints = 0;
   char port_text[16];
 
-  if (!PyArg_ParseTuple(args, "OOOiiii", &address, &host, &service, &family, &type, &proto,
-                        &flags)) {
+  for (int i = 0; i < 4; i++) {
+    PyObject *number = PyTuple_GetItem(args, 3 + i);
+    ints += number != NULL && PyLong_Check(number); /* __index__ of others may close the loop */
+  }
+  if (ints < 4 || !PyArg_ParseTuple(args, "OOOiiii", &address, &host, &service, &family, &type,
+                                    &proto, &flags)) {
     PyErr_Clear();
     Py_RETURN_NONE;
   }

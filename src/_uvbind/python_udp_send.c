@@ -3,6 +3,19 @@
 
 #ifndef PYPY_VERSION
 
+/* Whether it is None or a tuple of plain parts: looking those up runs no code but ours. What
+ * others run may close the handle, so Python converts them before it asks for the handle. */
+static int is_plain(PyObject *address) {
+  Py_ssize_t size = PyTuple_CheckExact(address) ? PyTuple_Size(address) : 0;
+
+  for (Py_ssize_t i = 0; i < size; i++) {
+    PyObject *part = PyTuple_GetItem(address, i);
+    if (!(i == 0 ? PyUnicode_CheckExact(part) : PyLong_CheckExact(part)))
+      return 0;
+  }
+  return size > 0 || address == Py_None;
+}
+
 /* The raw form of an address, a bytes object that `book` holds from then on: a new reference.
  * `pack` is Python's, for those that are not in the book yet. */
 static PyObject *look_up(PyObject *book, PyObject *pack, PyObject *address) {
@@ -13,9 +26,8 @@ static PyObject *look_up(PyObject *book, PyObject *pack, PyObject *address) {
     Py_INCREF(raw);
     return raw;
   }
-  PyErr_Clear(); /* a list cannot be looked up, but it is an address as well */
-  raw = PyObject_CallFunctionObjArgs(pack, address, NULL);
-  if (raw != NULL && PyTuple_CheckExact(address)) {
+  raw = PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(pack, address, NULL);
+  if (raw != NULL) {
     if (PyDict_Size(book) >= PAGES)
       PyDict_Clear(book);
     PyDict_SetItem(book, address, raw);
@@ -37,7 +49,7 @@ static int usable(uvb_handle *handle) {
 }
 
 /* send_now(data, address) -> 0 or libuv's error; None, with nothing done, leaves it to
- * Python: another type than bytes, another thread, a closed handle. */
+ * Python: other types than the commonest, another thread, a closed handle. */
 static PyObject *send_now(PyObject *self, PyObject *args) {
   PyObject *book, *pack, *data, *address, *raw = NULL;
   uvb_handle *handle = udp_of(self, &book, &pack);
@@ -46,7 +58,7 @@ static PyObject *send_now(PyObject *self, PyObject *args) {
 
   if (!PyArg_UnpackTuple(args, "send_now", 2, 2, &data, &address))
     return NULL;
-  if (!PyBytes_CheckExact(data) || !usable(handle))
+  if (!PyBytes_CheckExact(data) || !is_plain(address) || !usable(handle))
     Py_RETURN_NONE;
   if (address != Py_None) {
     raw = look_up(book, pack, address);
@@ -76,7 +88,7 @@ static int unwrap(PyObject *item, PyObject *book, PyObject *pack, const held_dat
     return 1;
   data = PyTuple_GetItem(item, 0);
   address = PyTuple_GetItem(item, 1);
-  if (!PyBytes_CheckExact(data) || PyBytes_Size(data) > UVB_DATAGRAM_SIZE)
+  if (!PyBytes_CheckExact(data) || PyBytes_Size(data) > UVB_DATAGRAM_SIZE || !is_plain(address))
     return 1;
   Py_INCREF(item);
   if (earlier != NULL && PyTuple_GetItem(earlier->item, 1) == address) {

@@ -309,3 +309,12 @@ def test_lookups_work_in_a_child(bare):
         return answer.error, len(answer.results) > 0
 
     assert in_child(child) == "(None, True)"
+
+
+def test_flags_are_whatever_is_an_integer(loop):
+    class Numeric:
+        def __index__(self):
+            return socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+    names = both_ways(loop, getnameinfo, ("127.0.0.1", 80), Numeric())
+    assert names == ("127.0.0.1", "80")

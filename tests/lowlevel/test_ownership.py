@@ -155,6 +155,43 @@ def test_an_argument_may_close_the_handle_it_is_for(loop):
         assert handle.is_closing()
 
 
+
+CLOSING = {
+    "send": lambda udp, data, address: udp.send(data, address),
+    "send with a callback": lambda udp, data, address: udp.send(data, address, ignore),
+    "try_send": lambda udp, data, address: udp.try_send(data, address),
+    "try_send_batch": lambda udp, data, address: udp.try_send_batch([(data, address)]),
+}
+
+
+@pytest.mark.parametrize("data", [b"x", bytearray(b"x")])
+@pytest.mark.parametrize("verb", CLOSING.values(), ids=CLOSING)
+def test_an_address_may_close_the_handle_it_is_for(bare, verb, data):
+    udp = uvbind.UDP(bare)
+    udp.bind(("127.0.0.1", 0))
+
+    class Port:
+        def __index__(self):
+            udp.close()
+            bare.run()
+            return 9
+
+    with pytest.raises(uvbind.UVError, match="this UDP is closed"):
+        verb(udp, data, ("127.0.0.1", Port()))
+
+
+def test_an_argument_may_close_the_loop_it_is_for():
+    loop = uvbind.Loop()
+
+    class Zero:
+        def __index__(self):
+            loop.close()
+            return 0
+
+    with pytest.raises(RuntimeError, match="the loop is closed"):
+        uvbind.getaddrinfo(loop, "127.0.0.1", 80, family=Zero())
+
+
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="__del__ comes later elsewhere")
 def test_a_callback_that_is_replaced_is_not_called_again(loop, peers):
     class Old:
