@@ -242,13 +242,15 @@ class Loop(LoopInside):
 
     def _call_later(self, function: Callable[[], object]) -> None:
         """Call a function from the loop, when the verb that is under way has returned."""
+        lib.uvb_loop_later(self._c)  # first: what waits here alone would wait for ever
         self._later.append(function)
-        lib.uvb_loop_later(self._c)
 
     def _run_later(self) -> None:
         """Call what is there by now; what these add is for another turn."""
         for _ in range(len(self._later)):
             call(self._later.popleft())
+        if not self._later:  # and when Ctrl-C has come in between, the next turn goes on
+            lib.uvb_loop_not_later(self._c)
 
     def _failed(self, exception: BaseException) -> None:
         self._failures.append(exception)

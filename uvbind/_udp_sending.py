@@ -59,9 +59,9 @@ class UDPSending(SocketBuffers):
         Raises UVError like send(), and BlockingIOError (EAGAIN) when the kernel does not take
         it. Wraps uv_udp_try_send.
         """
-        udp = self._open()
         buffers, keep = _buffer(_check.buffer("data", data))
-        sent = lib.uv_udp_try_send(udp, buffers, 1, _storage(address))
+        storage = _storage(address)  # may run any code, that closes the handle too
+        sent = lib.uv_udp_try_send(self._open(), buffers, 1, storage)
         del keep
         return check(sent, "try_send")
 
@@ -116,13 +116,15 @@ class UDPSending(SocketBuffers):
         """The fast lane of send() where the extension has no builtin for it."""
         if type(data) is not bytes:
             return None
+        storage = _storage(address)
         self._open()
-        return int(lib.uvb_udp_send_now(self._c, data, len(data), _storage(address), ffi.NULL))
+        return int(lib.uvb_udp_send_now(self._c, data, len(data), storage, ffi.NULL))
 
     def _send(self, data: Any, address: Any, callback: Any) -> None:
         _check.optional_function("callback", callback)
         kept = _check.keepable(_check.buffer("data", data))
-        udp, storage = self._open(), _storage(address)
+        storage = _storage(address)
+        udp = self._open()
         buffers, keep = _buffer(kept)
         if callback is None:
             sent = lib.uv_udp_try_send(udp, buffers, 1, storage)
@@ -135,11 +137,6 @@ class UDPSending(SocketBuffers):
 
     def _send_portion(self, datagrams: list[Any]) -> int:
         """try_send_batch() for whatever the fast lane has left, datagram by datagram checked."""
-        uv = self._open()
-        if not self._in_use():
-            _bind_for(uv, datagrams[0])
-        if lib.uv_udp_get_send_queue_count(uv):
-            return 0  # not past what send() has queued
         count = 0
         buffers = ffi.new("uv_buf_t[]", len(datagrams))
         storages = ffi.new("struct sockaddr *[]", len(datagrams))
@@ -157,6 +154,11 @@ class UDPSending(SocketBuffers):
             storages[count] = storage
             keep.append((memory, storage))
             count += 1
+        uv = self._open()
+        if not self._in_use() and storages[0] != ffi.NULL:
+            _bind_for(uv, storages[0])
+        if lib.uv_udp_get_send_queue_count(uv):
+            return 0  # not past what send() has queued
         return int(lib.uvb_udp_send_batch(self._c, count, buffers, storages))
 
     # -- for the other modules
@@ -188,10 +190,7 @@ def _buffer(view: memoryview | bytes) -> tuple[Any, Any]:
     return buffers, memory
 
 
-def _bind_for(uv: Any, datagram: Any) -> None:
+def _bind_for(uv: Any, storage: Any) -> None:
     """What libuv does before a first send, and forgets before a first batch."""
-    address = datagram[1] if isinstance(datagram, tuple) and len(datagram) == 2 else None
-    if address is not None:
-        ipv6 = len(unpack(pack(address))) == 4
-        any_address = ("::", 0) if ipv6 else ("0.0.0.0", 0)
-        check(lib.uv_udp_bind(uv, pack(any_address), 0), f"bind to {any_address}")
+    address = ("::", 0) if len(unpack(storage)) == 4 else ("0.0.0.0", 0)
+    check(lib.uv_udp_bind(uv, pack(address), 0), f"bind to {address}")

@@ -25,6 +25,7 @@ class Wakeup:
 
     def __init__(self) -> None:
         self._ends: tuple[socket.socket, socket.socket] | None = None
+        self._watched = False  # libuv watches the first
         self._before: int | None = None  # the wakeup fd whose place ours took
 
     def start(self, c: Any) -> None:
@@ -32,14 +33,10 @@ class Wakeup:
         if get_ident() != threading.main_thread().ident:
             return  # signals are the main thread's
         if self._ends is None:
-            ends = _socketpair()
-            try:
-                check(lib.uvb_loop_watch_wakeup(c, ends[0].fileno()), "run")
-            except BaseException:
-                for end in ends:
-                    end.close()
-                raise
-            self._ends = ends
+            self._ends = _socketpair()
+        if not self._watched:  # Ctrl-C may have come between any two of these lines
+            check(lib.uvb_loop_watch_wakeup(c, self._ends[0].fileno()), "run")
+            self._watched = True
         ours = self._ends[1].fileno()
         before = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
         # Ours: a signal handler raised an exception before stop() could put the other back.

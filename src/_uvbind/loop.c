@@ -143,7 +143,11 @@ static void wakeup_cb(uv_poll_t *poll, int status, int events) {
 void uvb_loop_forward_wakeup(uvb_loop *loop, int fd) { loop->wakeup_forward = fd; }
 
 int uvb_loop_watch_wakeup(uvb_loop *loop, int fd) {
-  int err = uv_poll_init_socket(&loop->uv, &loop->wakeup, fd);
+  int err;
+
+  if (loop->wakeup.type != UV_UNKNOWN_HANDLE) /* is watched already */
+    return 0;
+  err = uv_poll_init_socket(&loop->uv, &loop->wakeup, fd);
   if (err != 0)
     return err;
   loop->wakeup_fd = fd;
@@ -173,14 +177,14 @@ int uvb_loop_fork(uvb_loop *loop) {
   return err;
 }
 
-static void later_cb(uv_idle_t *idle) {
-  uv_idle_stop(idle); /* first: what is called may ask for another turn */
-  uvb_python_later(idle->loop->data);
-}
+/* It goes on until Python says that nothing is left. */
+static void later_cb(uv_idle_t *idle) { uvb_python_later(idle->loop->data); }
 
 /* Has Loop._run_later called in a turn that has not begun yet. An idle watcher: the loop does not
  * wait, and is alive until then. */
 void uvb_loop_later(uvb_loop *loop) { uv_idle_start(&loop->later, later_cb); }
+
+void uvb_loop_not_later(uvb_loop *loop) { uv_idle_stop(&loop->later); }
 
 static void walk_cb(uv_handle_t *handle, void *found) {
   if (handle->data != NULL) /* ours have none */

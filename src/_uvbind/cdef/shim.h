@@ -22,6 +22,7 @@ int uvb_loop_fork(uvb_loop *loop);
 void uvb_loop_walk(uvb_loop *loop, void *found);
 void uvb_loop_later(uvb_loop *loop);
 int uvb_loop_print_handles(uvb_loop *loop, int active_only, int fd);
+void uvb_loop_not_later(uvb_loop *loop);
 
 /* Handles. Python gives the memory back in the close callback. */
 uvb_handle *uvb_handle_new(uvb_loop *loop, void *self);
