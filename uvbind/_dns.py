@@ -209,8 +209,8 @@ def getaddrinfo(
         if results is None:
             results = _look_up(lib.uvb_getaddrinfo_numeric, loop._c, *arguments)
         if results == 1 and callback is not None:
+            _start_threads()  # first: it may raise, and a request is C memory
             lookup = _ByName(loop, "uv_getaddrinfo_t *", host, callback)
-            _start_threads()
             return lookup._submit(lib.uvb_getaddrinfo, loop._c, *arguments)
         if results == 1:
             results = _look_up(lib.uvb_getaddrinfo_now, loop._c, *arguments)
@@ -257,8 +257,8 @@ def getnameinfo(
     what = tuple(address)
     loop._use()
     if callback is not None and not number & socket.NI_NUMERICHOST:
-        lookup = _ByAddress(loop, "uv_getnameinfo_t *", what, callback)
         _start_threads()
+        lookup = _ByAddress(loop, "uv_getnameinfo_t *", what, callback)
         return lookup._submit(lib.uvb_getnameinfo, loop._c, *arguments)
     request = ffi.new("uv_getnameinfo_t *")
     error = lib.uvb_getnameinfo_now(request, loop._c, *arguments)

@@ -371,3 +371,29 @@ for _ in range(40):  # on the stacks that those of libuv had
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 sys.exit()
 """)
+
+
+def test_a_lookup_that_gets_no_thread_leaves_no_memory_behind(run):
+    run("""
+import resource
+from pathlib import Path
+
+def pages():
+    return int(Path("/proc/self/statm").read_text().split()[0])
+
+def fail(count):
+    for _ in range(count):
+        try:
+            getaddrinfo(loop, "localhost", 80, callback=callback)
+            raise AssertionError("started")
+        except UVError as error:
+            assert error.name == "EAGAIN", error
+
+with uvbind.Loop() as loop:
+    limit = pages() * resource.getpagesize() + 7 * 2**20  # a thread takes 8 MiB
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    fail(100)
+    before = pages()
+    fail(5000)
+    assert pages() - before < 100
+""")
