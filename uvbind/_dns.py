@@ -283,7 +283,7 @@ def _unpack(found: Any) -> list[AddressInfo]:
     unpacked = ffi.new("uvb_found[]", room)
     lib.uvb_found_unpack(found, unpacked, room)
     name = lib.uvb_found_canonname(found)
-    canonname = "" if name == ffi.NULL else str(ffi.string(name), "utf-8")
+    canonname = "" if name == ffi.NULL else os.fsdecode(ffi.string(name))
     results: list[AddressInfo] = []
     for one in unpacked:
         family, type = one.family, one.type
@@ -307,7 +307,7 @@ if FAST:
 
 
 def _names(request: Any) -> tuple[str, str]:
-    return str(ffi.string(request.host), "utf-8"), str(ffi.string(request.service), "utf-8")
+    return os.fsdecode(ffi.string(request.host)), os.fsdecode(ffi.string(request.service))
 
 
 def _host(host: Any) -> bytes | None:

@@ -19,11 +19,14 @@ static PyObject *one_found(PyObject *self, const struct addrinfo *found) {
   PyObject *family = member(PyTuple_GetItem(self, 0), found->ai_family);
   PyObject *type = member(PyTuple_GetItem(self, 1), found->ai_socktype);
   PyObject *address = uvb_address_tuple(found->ai_addr);
-  const char *canonname = found->ai_canonname != NULL ? found->ai_canonname : "";
+  /* Whoever answers may put any bytes into a name. */
+  PyObject *canonname =
+      PyUnicode_DecodeFSDefault(found->ai_canonname != NULL ? found->ai_canonname : "");
   PyObject *tuple = NULL;
 
-  if (family != NULL && type != NULL && address != NULL)
-    tuple = Py_BuildValue("(OOisO)", family, type, found->ai_protocol, canonname, address);
+  if (family != NULL && type != NULL && address != NULL && canonname != NULL)
+    tuple = Py_BuildValue("(OOiOO)", family, type, found->ai_protocol, canonname, address);
+  Py_XDECREF(canonname);
   Py_XDECREF(address);
   Py_XDECREF(type);
   Py_XDECREF(family);

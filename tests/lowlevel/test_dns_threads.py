@@ -397,3 +397,17 @@ with uvbind.Loop() as loop:
     fail(5000)
     assert pages() - before < 100
 """)
+
+
+def test_a_name_may_be_any_bytes(run):
+    run("""
+name = os.fsdecode(b"caf\\xe9")
+with uvbind.Loop() as loop:
+    getaddrinfo(loop, "latin", 80, flags=socket.AI_CANONNAME, callback=callback)
+    loop.run()
+    getnameinfo(loop, ("127.0.0.1", 8859), callback=callback)
+    loop.run()
+    assert [done[0][1][0][3], done[1][1]] == [name, (name, "8859")], done
+    assert getaddrinfo(loop, "latin", 80, flags=socket.AI_CANONNAME)[0][3] == name
+    assert getnameinfo(loop, ("127.0.0.1", 8859)) == (name, "8859")
+""")
