@@ -7,15 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import Oops
+from helpers import Oops, ignore
 
 import uvbind
 from uvbind import getaddrinfo
 
 
-@pytest.mark.skipif(
-    sys.implementation.name != "cpython", reason="PyPy traces another set of lines"
-)
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="PyPy traces another set of lines")
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # interrupted in making
 def test_ctrl_c_anywhere_strands_no_lookup():
     """An exception at each line of ours in turn, as a signal handler would raise it there."""
@@ -41,12 +39,12 @@ def test_ctrl_c_anywhere_strands_no_lookup():
     before = sys.gettrace()
     while hit:
         nth += 1
-        left, hit, answers = nth, False, []
+        left, hit = nth, False
         with uvbind.Loop() as loop:
             try:
                 sys.settrace(tracer)
                 for _ in range(3):
-                    getaddrinfo(loop, "127.0.0.1", 80, callback=lambda *got: answers.append(got))
+                    getaddrinfo(loop, "127.0.0.1", 80, callback=ignore)
                 loop.run()
             except Oops:
                 pass
@@ -57,4 +55,4 @@ def test_ctrl_c_anywhere_strands_no_lookup():
             stranded = len(loop._later)
             loop._later.clear()  # or the loop could not be left
             assert stranded == 0, nth
-    assert nth > 50 and len(answers) == 3
+    assert nth > 50

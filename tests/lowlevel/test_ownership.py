@@ -155,7 +155,6 @@ def test_an_argument_may_close_the_handle_it_is_for(loop):
         assert handle.is_closing()
 
 
-
 CLOSING = {
     "send": lambda udp, data, address: udp.send(data, address),
     "send with a callback": lambda udp, data, address: udp.send(data, address, ignore),
