@@ -52,7 +52,11 @@ class Loop(LoopInside):
     Raises UVError (EMFILE, ENOMEM) when the system has no room for another.
     """
 
+    _pin: Any = None
+
     def __init__(self) -> None:
+        if self._pin is not None:
+            raise RuntimeError(f"this {type(self).__name__} has been made already")
         self._failures: deque[BaseException] = deque()
         self._handles: dict[int, Handle] = {}  # by id: subclasses may define == as they like
         self._requests: set[Request] = set()
@@ -245,12 +249,11 @@ class Loop(LoopInside):
         lib.uvb_loop_later(self._c)  # first: what waits here alone would wait for ever
         self._later.append(function)
 
-    def _run_later(self) -> None:
-        """Call what is there by now; what these add is for another turn."""
+    def _run_later(self) -> bool:
+        """Call what is there by now, and tell whether there is more, for another turn."""
         for _ in range(len(self._later)):
             call(self._later.popleft())
-        if not self._later:  # and when Ctrl-C has come in between, the next turn goes on
-            lib.uvb_loop_not_later(self._c)
+        return bool(self._later)
 
     def _failed(self, exception: BaseException) -> None:
         self._failures.append(exception)
@@ -278,7 +281,9 @@ def uvb_on_exhausted(pointer: Any) -> None:
 
 @crossing
 def uvb_on_later(pointer: Any) -> None:
-    ffi.from_handle(pointer)._run_later()
+    loop = ffi.from_handle(pointer)
+    if not loop._run_later():
+        lib.uvb_loop_not_later(loop._c)
 
 
 @crossing

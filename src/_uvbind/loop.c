@@ -177,7 +177,7 @@ int uvb_loop_fork(uvb_loop *loop) {
   return err;
 }
 
-/* It goes on until Python says that nothing is left. */
+/* It goes on until Python says that nothing is left; not having said so, Ctrl-C came in between. */
 static void later_cb(uv_idle_t *idle) { uvb_python_later(idle->loop->data); }
 
 /* Has Loop._run_later called in a turn that has not begun yet. An idle watcher: the loop does not

@@ -151,6 +151,8 @@ void uvb_python_later(uvb_loop *loop) {
   result = PyObject_CallMethodObjArgs(object, run_later, NULL);
   if (result == NULL)
     uvb_report();
+  else if (result == Py_False)
+    uvb_loop_not_later(loop);
   Py_XDECREF(result);
   Py_DECREF(object);
 }

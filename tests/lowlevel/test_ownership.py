@@ -123,6 +123,11 @@ def test_a_handle_is_made_once(loop):
     timer.close()
 
 
+def test_a_loop_is_made_once(loop):
+    with pytest.raises(RuntimeError, match="made already"):
+        loop.__init__()
+
+
 class Closing:
     """An argument whose conversion closes the handle it is for."""
 
