@@ -79,7 +79,8 @@ def test_command(tmp_path: Path) -> None:
             if figure.compared:
                 assert row[figure.key] > 0
                 assert row["ratios"][row["contender"]][figure.key] == 1
-                assert row["ratios"][workload.reference][figure.key] > 0
+                if workload.reference in workload.contenders:  # not on PyPy
+                    assert row["ratios"][workload.reference][figure.key] > 0
     for name in missing:
         assert f"{name}: not installed" in process.stdout
     for text in ("tcp-echo, 1 KiB messages", "udp-sink, 1200-byte datagrams", *names):
