@@ -3,6 +3,8 @@
 Names are libuv's without the prefix: uv_tcp_t is TCP, uv_read_start is Stream.read_start.
 """
 
+from typing import TYPE_CHECKING, Any
+
 try:
     import uvbind._uvbind  # noqa: F401
 except ModuleNotFoundError as error:
@@ -43,6 +45,13 @@ from uvbind._udp import UDP
 from uvbind._udp_options import Membership
 from uvbind._version import __version__, features, version, version_string
 from uvbind._watchers import Check, Idle, Prepare
+
+if TYPE_CHECKING:
+    from uvbind.aio import EventLoop as EventLoop
+    from uvbind.aio import EventLoopPolicy as EventLoopPolicy
+    from uvbind.aio import install as install
+    from uvbind.aio import new_event_loop as new_event_loop
+    from uvbind.aio import run as run
 
 __all__ = [
     "TCP",
@@ -87,3 +96,14 @@ __all__ = [
     "version",
     "version_string",
 ]
+
+_AIO = ("EventLoop", "EventLoopPolicy", "install", "new_event_loop", "run")
+
+
+def __getattr__(name: str) -> Any:
+    """The asyncio layer is imported when it is first asked for."""
+    if name in _AIO:
+        import uvbind.aio
+
+        return getattr(uvbind.aio, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -268,6 +268,15 @@ def getnameinfo(
     return _names(request)
 
 
+def numeric_addresses(
+    loop: Loop, host: Any, service: Any, family: int, type: int, proto: int, flags: int
+) -> list[AddressInfo] | None:
+    """Return what getaddrinfo() does, if it is known at once and CPython has a fast lane."""
+    loop._use()
+    results = _numeric(loop._address, host, service, family, type, proto, flags)
+    return None if results.__class__ is int else results
+
+
 def _look_up(function: Callable[..., int], *arguments: Any) -> Any:
     """Return the results of an immediate lookup, or what the function returns instead."""
     found = ffi.new("struct addrinfo **")

@@ -221,19 +221,49 @@ static PyObject *write_now(PyObject *capsule, PyObject *data) {
 
 static PyMethodDef write_now_def = {"write_now", write_now, METH_O, NULL};
 
-/* writer(address) -> write_now of the handle at that address. */
-static PyObject *writer(PyObject *module, PyObject *address) {
+/* try_write(data) -> how many bytes were written, 0 for all that is not for it to deal with. */
+static PyObject *try_write(PyObject *capsule, PyObject *data) {
+  uvb_handle *handle = PyCapsule_GetPointer(capsule, NULL);
+  uv_buf_t buffer;
+  int sent = 0;
+
+  if (handle == NULL)
+    return NULL;
+  if (PyBytes_CheckExact(data) && PyBytes_Size(data) <= INT32_MAX &&
+      handle->loop->owner == PyThread_get_thread_ident() && !uv_is_closing(&handle->uv.handle) &&
+      uv_is_writable(&handle->uv.stream)) {
+    buffer = uv_buf_init(PyBytes_AsString(data), (unsigned int)PyBytes_Size(data));
+    sent = uv_try_write(&handle->uv.stream, &buffer, 1);
+  }
+  return PyLong_FromLong(sent < 0 ? 0 : sent);
+}
+
+static PyMethodDef try_write_def = {"try_write", try_write, METH_O, NULL};
+
+/* A builtin of the handle at that address. */
+static PyObject *of_handle(PyMethodDef *def, PyObject *address) {
   uvb_handle *handle = PyLong_AsVoidPtr(address);
   PyObject *capsule, *function;
-  (void)module;
   if (handle == NULL)
     return NULL;
   capsule = PyCapsule_New(handle, NULL, NULL);
   if (capsule == NULL)
     return NULL;
-  function = PyCFunction_NewEx(&write_now_def, capsule, NULL);
+  function = PyCFunction_NewEx(def, capsule, NULL);
   Py_DECREF(capsule);
   return function;
+}
+
+/* writer(address) -> write_now of the handle at that address. */
+static PyObject *writer(PyObject *module, PyObject *address) {
+  (void)module;
+  return of_handle(&write_now_def, address);
+}
+
+/* try_writer(address) -> its try_write. */
+static PyObject *try_writer(PyObject *module, PyObject *address) {
+  (void)module;
+  return of_handle(&try_write_def, address);
 }
 
 /* reader(address, object, callback): whom uvb_python_read calls. */
@@ -255,6 +285,7 @@ static PyMethodDef builtins[] = {
     {"loop", loop_object, METH_VARARGS, NULL},
     {"request", request, METH_VARARGS, NULL},
     {"writer", writer, METH_O, NULL},
+    {"try_writer", try_writer, METH_O, NULL},
     {"reader", reader, METH_VARARGS, NULL},
     {"senders", uvb_senders, METH_VARARGS, NULL},
     {"resolver", uvb_resolver, METH_VARARGS, NULL},

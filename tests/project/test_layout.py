@@ -39,6 +39,7 @@ LAYERS = [
     ["_tcp"],
     ["_pipe"],
     ["__init__"],
+    ["aio"],
     ["_bench", "_cli"],
     ["__main__"],
 ]

@@ -1,0 +1,237 @@
+"""The asyncio loop: asyncio's own, with libuv where a selector would wait.
+
+asyncio runs a loop turn by turn: wait in the selector, then call what is ready. Here libuv runs
+undivided. What asyncio has to call makes libuv take another turn (`_wake`), in which asyncio's
+turn, with nothing to wait for, is one callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.unix_events
+import contextlib
+import errno
+import math
+import selectors
+import signal
+from asyncio import sslproto
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any
+
+from uvbind import Async, Loop, Timer, UVError, getaddrinfo, getnameinfo
+from uvbind._dns import numeric_addresses
+from uvbind.aio._selector import Selector
+from uvbind.aio._transports import SocketTransport
+
+_Base: Any = asyncio.unix_events._UnixSelectorEventLoop
+
+
+class EventLoop(_Base):  # type: ignore[misc]
+    """An asyncio event loop on libuv. `uv` is the uvbind.Loop below, for its own handles."""
+
+    def __init__(self) -> None:
+        self.uv = Loop()
+        self._woken = False
+        self._timer = Timer(self.uv)
+        self._timer_due = math.inf
+        self._streams: dict[int, SocketTransport] = {}  # by descriptor
+        super().__init__(Selector(self.uv, self._on_ready))
+
+    def close(self) -> None:
+        """Close the loop, and what is left open in `uv`."""
+        super().close()  # raises while it runs
+        self.uv.__exit__(None, None, None)
+
+    # -- turns
+
+    def _run_once(self) -> None:
+        """What asyncio repeats until it is stopped: here libuv repeats it."""
+        self._wake()  # for what was there before the loop ran
+        self.uv.run()
+
+    def _wake(self) -> None:
+        """Have asyncio's turn come when what runs now has returned; for the loop's thread only."""
+        if not self._woken:
+            self._woken = True
+            self.uv._call_later(self._turn)
+
+    def _turn(self) -> None:
+        self._woken = False
+        if self._closed:
+            return
+        super()._run_once()
+        if self._stopping:
+            self.uv.stop()
+        elif self._ready:
+            self._wake()
+        elif self._scheduled:
+            self._start_timer(self._scheduled[0]._when)
+
+    def _start_timer(self, when: float) -> None:
+        """Take a turn at that time. libuv counts from up to a millisecond ago: never early."""
+        if when != self._timer_due:
+            self._timer_due = when
+            self.uv.update_time()
+            delay = math.ceil(max(0.0, when - self.time()) * 1000) + 1
+            self._timer.start(self._on_timer, min(delay, 2**31 - 1))
+
+    def _on_timer(self, timer: Timer) -> None:
+        self._timer_due = math.inf
+        self._wake()
+
+    def _on_ready(self, key: selectors.SelectorKey, events: int) -> None:
+        self._process_events([(key, events)])
+        self._wake()
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        handle: Any = super().call_soon(callback, *args, context=context)
+        if handle._source_traceback:  # asyncio too takes itself off
+            del handle._source_traceback[-1]
+        # Not before the loop runs, which begins with a turn, and never from another thread, where
+        # asyncio lets the mistake pass outside of its debug mode.
+        if not self._woken and self._thread_id == get_ident():
+            self._wake()
+        return handle
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+        handle: Any = super().call_at(when, callback, *args, context=context)
+        if handle._source_traceback:
+            del handle._source_traceback[-1]
+        if (
+            self._scheduled[0] is handle
+            and not self._woken  # a turn that comes looks at timers anyway
+            and self._thread_id == get_ident()
+        ):
+            self._start_timer(when)
+        return handle
+
+    # -- other threads and signals
+
+    def _make_self_pipe(self) -> None:
+        self._async = Async(self.uv, self._on_async)
+
+    def _close_self_pipe(self) -> None:
+        self._async.close()
+
+    def _write_to_self(self) -> None:
+        with contextlib.suppress(UVError):  # closed: asyncio too says nothing then
+            self._async.send()
+
+    def _on_async(self, handle: Async) -> None:
+        self._wake()
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+        """Have `callback(*args)` called in the loop when the process gets a signal.
+
+        The main thread only: Python runs its signal handlers there, and ours only hands over.
+        """
+        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        self._check_signal(sig)
+        self._check_closed()
+        handle = asyncio.Handle(callback, args, self, None)
+        try:
+            signal.signal(sig, self._on_signal)
+            signal.siginterrupt(sig, False)
+        except (OSError, ValueError) as error:
+            text = str(error)
+            if isinstance(error, OSError) and error.errno == errno.EINVAL:
+                text = f"sig {sig} cannot be caught"
+            raise RuntimeError(text) from None
+        self._signal_handlers[sig] = handle
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Give a signal back to Python's default; tell whether there was a handler."""
+        self._check_signal(sig)
+        if self._signal_handlers.pop(sig, None) is None:
+            return False
+        default = signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL
+        signal.signal(sig, default)
+        return True
+
+    def _on_signal(self, sig: int, frame: Any) -> None:
+        self._handle_signal(sig)
+
+    # -- transports
+
+    def _make_socket_transport(
+        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+    ) -> SocketTransport:
+        return SocketTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: Any = None,
+        extra: Any = None,
+        server: Any = None,
+        **timeouts: Any,
+    ) -> Any:
+        self._ensure_fd_no_transport(rawsock)
+        ssl_protocol: Any = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        )
+        SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
+        return ssl_protocol._app_transport
+
+    def _add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
+        stream = self._streams.get(fd)
+        if stream is None or not stream._start_reading():
+            return super()._add_reader(fd, callback, *args)
+        return None
+
+    def _remove_reader(self, fd: Any) -> bool:
+        stream = self._streams.get(fd)
+        return (stream is not None and stream._stop_reading()) or super()._remove_reader(fd)
+
+    # -- names
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        results = numeric_addresses(self.uv, host, port, family, type, proto, flags)
+        if results is not None:
+            return results
+        return await self._look_up(
+            getaddrinfo, host, port, family=family, type=type, proto=proto, flags=flags
+        )
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
+        return await self._look_up(getnameinfo, sockaddr, flags)
+
+    async def _look_up(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        future = self.create_future()
+
+        def callback(request: Any, result: Any, error: UVError | None) -> None:
+            if future.cancelled():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        request = function(self.uv, *arguments, callback=callback, **options)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            with contextlib.suppress(UVError):  # a thread is at it, whose result nobody gets
+                request.cancel()
+            raise
+
+
+def new_event_loop() -> EventLoop:
+    """Return a new event loop, which is not the current one of any thread."""
+    return EventLoop()
