@@ -21,9 +21,16 @@ import uvbind
 AGAIN = ("SelectEventLoop", ".PollEventLoop")
 
 
+class SelectorEventLoop(uvbind.EventLoop):
+    """Takes asyncio's argument, and waits for libuv all the same."""
+
+    def __init__(self, selector: object = None) -> None:
+        super().__init__()
+
+
 def take_over() -> None:
     policy = uvbind.EventLoopPolicy
-    asyncio.SelectorEventLoop = lambda selector=None: uvbind.new_event_loop()  # type: ignore
+    asyncio.SelectorEventLoop = SelectorEventLoop  # type: ignore
     asyncio.DefaultEventLoopPolicy = policy  # type: ignore
     events = asyncio.events
     if hasattr(events, "_init_event_loop_policy"):  # tests set the policy to None
