@@ -29,7 +29,7 @@ def found(pattern: str, *folders: str) -> list[str]:
 
 
 def test_each_public_name_is_documented_on_one_page():
-    directive = r"^\.\. (?:auto\w+|py:data):: uvbind\.(\w+)"
+    directive = r"^\.\. (?:auto\w+|py:data):: uvbind\.(\w+)$"
     assert Counter(found(f"(?m){directive}", "api")) == Counter(uvbind.__all__)
 
 
