@@ -29,7 +29,10 @@ maximum_signature_line_length = 80
 # Everything that the pages refer to is found without a network, so other projects' names are not
 # links: only those of uvbind have to be there.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!uvbind\b).*"), ("py:.*", r"uvbind\.(aio\.)?_\w+\.(Self|Name|Done|T)")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!uvbind\b).*"),
+    ("py:.*", r"uvbind\.(aio\.)?_\w+\.(Self|Name|Done|T)"),
+]
 
 # Each page of doctests begins like this, and leaves no loop open.
 doctest_test_doctest_blocks = ""
