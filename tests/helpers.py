@@ -55,9 +55,13 @@ def hung(timer: Timer) -> None:
     raise AssertionError("the loop hung")
 
 
-def needs_libuv(major: int, minor: int) -> pytest.MarkDecorator:
+def has_libuv(major: int, minor: int) -> bool:
     compiled = str(uvbind.features()["libuv_compiled"]).split(".")
-    older = (int(compiled[0]), int(compiled[1])) < (major, minor)
+    return (int(compiled[0]), int(compiled[1])) >= (major, minor)
+
+
+def needs_libuv(major: int, minor: int) -> pytest.MarkDecorator:
+    older = not has_libuv(major, minor)
     return pytest.mark.skipif(older, reason=f"needs libuv {major}.{minor}")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from helpers import HARMLESS, HARMLESS_TOO, Ends, Handler, start_guard
+from helpers import HARMLESS, HARMLESS_TOO, Ends, Handler, close_others, start_guard
 
 import uvbind
 
@@ -74,6 +75,20 @@ def ends(loop: uvbind.Loop, request: pytest.FixtureRequest) -> Iterator[Ends]:
     ends = Ends(loop, recvmmsg=request.param)
     yield ends
     ends.close()
+
+
+@pytest.fixture
+def pipe(loop: uvbind.Loop) -> Iterator[uvbind.Pipe]:
+    pipe = uvbind.Pipe(loop)
+    yield pipe
+    close_others(loop)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Where a socket may be: short enough everywhere; the working folder is tmp_path."""
+    assert Path.cwd() == tmp_path
+    return "socket"
 
 
 @pytest.fixture

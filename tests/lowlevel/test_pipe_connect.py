@@ -10,29 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import close_others, ignore, in_child, needs_fork, serving
+from helpers import ignore, in_child, needs_fork, needs_libuv, serving
 
 import uvbind
 from uvbind import Pipe, UVError
 
-NEW = uvbind.features()["libuv_compiled"] >= "1.46"
-needs_new = pytest.mark.skipif(not NEW, reason="this libuv is older than 1.46")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="abstract names are Linux's")
 ABSTRACT = f"\0uvbind test {os.getpid()}".encode()
-
-
-@pytest.fixture
-def pipe(loop):
-    pipe = Pipe(loop)
-    yield pipe
-    close_others(loop)
-
-
-@pytest.fixture
-def path(tmp_path):
-    """Short enough everywhere; the working folder is tmp_path."""
-    assert Path.cwd() == tmp_path
-    return "socket"
 
 
 def outcome(loop, name):
@@ -62,7 +46,7 @@ def test_connecting_to_what_does_not_listen(loop, path):
 
 
 @linux
-@needs_new
+@needs_libuv(1, 46)
 def test_connecting_to_an_abstract_name_nobody_has(loop):
     assert isinstance(outcome(loop, ABSTRACT), ConnectionRefusedError)
 

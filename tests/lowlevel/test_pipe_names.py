@@ -9,31 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import close_others, ignore, in_child, needs_fork, serving
+from helpers import has_libuv, ignore, in_child, needs_fork, needs_libuv, serving
 
 import uvbind
 from uvbind import Pipe, UVError
 from uvbind._uvbind import lib
 
-NEW = uvbind.features()["libuv_compiled"] >= "1.46"
-needs_new = pytest.mark.skipif(not NEW, reason="this libuv is older than 1.46")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="abstract names are Linux's")
 ROOM = lib.UVB_PIPE_NAME_SIZE
 ABSTRACT = f"\0uvbind test {os.getpid()}".encode()
-
-
-@pytest.fixture
-def pipe(loop):
-    pipe = Pipe(loop)
-    yield pipe
-    close_others(loop)
-
-
-@pytest.fixture
-def path(tmp_path):
-    """Short enough everywhere; the working folder is tmp_path."""
-    assert Path.cwd() == tmp_path
-    return "socket"
 
 
 def echoed(loop, name):
@@ -79,7 +63,7 @@ def test_names_are_the_file_systems(loop, path):
 
 
 @linux
-@needs_new
+@needs_libuv(1, 46)
 @pytest.mark.parametrize("name", [ABSTRACT, ABSTRACT.decode(), b"\0".ljust(ROOM, b"x"), b"\0"])
 def test_echo_over_an_abstract_name(loop, name):
     received, names = echoed(loop, name)
@@ -89,7 +73,7 @@ def test_echo_over_an_abstract_name(loop, name):
 
 
 @linux
-@pytest.mark.skipif(NEW, reason="this libuv has abstract names")
+@pytest.mark.skipif(has_libuv(1, 46), reason="this libuv has abstract names")
 def test_abstract_names_need_a_newer_libuv(pipe):
     for name in (ABSTRACT, ""):
         with pytest.raises(NotImplementedError, match=r"abstract name needs libuv 1\.46"):
@@ -204,7 +188,7 @@ def test_chmod_of_what_has_no_path(loop, pipe):
     pipe.open(sock)
     with peer, pytest.raises(UVError, match="chmod: this pipe is not bound to a path"):
         pipe.chmod(readable=True)
-    if sys.platform == "linux" and NEW:
+    if sys.platform == "linux" and has_libuv(1, 46):
         abstract = Pipe(loop)
         abstract.bind(ABSTRACT)
         with pytest.raises(UVError, match="chmod: this pipe is not bound to a path"):
@@ -243,7 +227,7 @@ def test_bad_names_are_told(pipe, name, error, message):
 
 
 @linux
-@needs_new
+@needs_libuv(1, 46)
 def test_bad_abstract_names_are_told(pipe):
     for verb in (pipe.bind, lambda name: pipe.connect(name, ignore)):
         with pytest.raises(ValueError, match="has a NUL behind the first character"):
@@ -263,7 +247,7 @@ def test_the_longest_path(loop):
     assert echoed(loop, "x" * (ROOM - 1))[0] == [b"by name"]
 
 
-@needs_new
+@needs_libuv(1, 46)
 def test_a_path_is_cut_off_when_asked_for(loop, pipe):
     name = "x" * (ROOM + 10)
     for verb in (pipe.bind2, lambda name: pipe.connect2(name, ignore)):
