@@ -56,10 +56,14 @@ _TYPES: dict[int, int] = {int(kind): kind for kind in socket.SocketKind}
 
 
 class _Lookup(Request):
-    """A lookup by one of libuv's threads; `_what` is what is looked up, `_finish` the callback."""
+    """A lookup with a callback, `_finish`; `_what` is what is looked up."""
 
     def _describe(self) -> str:
         return _describe(self._what)
+
+
+class _InThread(_Lookup):
+    """A lookup by one of libuv's threads."""
 
     def _cancel(self) -> None:
         check(lib.uvb_lookup_cancel(self._uv), f"cancel: {self._describe()}")
@@ -92,7 +96,7 @@ class _Lookup(Request):
             self._complete(lib.UV_EAI_CANCELED)
 
 
-class _ByName(_Lookup):
+class _ByName(_InThread):
     def _result(self) -> list[AddressInfo]:
         if FAST:
             results: list[AddressInfo] = _found(self._address)
@@ -100,12 +104,12 @@ class _ByName(_Lookup):
         return _unpack(self._uv.addrinfo)
 
 
-class _ByAddress(_Lookup):
+class _ByAddress(_InThread):
     def _result(self) -> tuple[str, str]:
         return _names(self._uv)
 
 
-class _Known(Request):
+class _Known(_Lookup):
     """A lookup that needed no name server: its callback comes in the loop's next turn."""
 
     def __init__(self, loop: Loop, what: Any, callback: Any, result: Any) -> None:
@@ -115,9 +119,6 @@ class _Known(Request):
         self._result = result  # or libuv's error
         loop._requests.add(self)
         loop._call_later(self._call_back)
-
-    def _describe(self) -> str:
-        return _describe(self._what)
 
     def _cancel(self) -> None:
         self._result = lib.UV_EAI_CANCELED
@@ -252,16 +253,15 @@ def getnameinfo(
     """
     _check.instance("loop", loop, Loop)
     _check.optional_function("callback", callback)
-    arguments = pack(address), _flags(flags, _NI_FLAGS, "NI")
-    number = arguments[1]
+    storage, number = pack(address), _flags(flags, _NI_FLAGS, "NI")
     what = tuple(address)
     loop._use()
     if callback is not None and not number & socket.NI_NUMERICHOST:
         _start_threads()
         lookup = _ByAddress(loop, "uv_getnameinfo_t *", what, callback)
-        return lookup._submit(lib.uvb_getnameinfo, loop._c, *arguments)
+        return lookup._submit(lib.uvb_getnameinfo, loop._c, storage, number)
     request = ffi.new("uv_getnameinfo_t *")
-    error = lib.uvb_getnameinfo_now(request, loop._c, *arguments)
+    error = lib.uvb_getnameinfo_now(request, loop._c, storage, number)
     if callback is not None:
         return _Known(loop, what, callback, error if error < 0 else _names(request))
     check(error, _describe(what))
