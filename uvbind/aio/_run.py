@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.runners
 import sys
 import warnings
 from collections.abc import Coroutine
@@ -35,28 +36,12 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         return result
     finally:
         try:
-            _cancel_all_tasks(loop)
+            asyncio.runners._cancel_all_tasks(loop)  # type: ignore[attr-defined]
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
         finally:
             asyncio.set_event_loop(None)
             loop.close()
-
-
-def _cancel_all_tasks(loop: EventLoop) -> None:
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-    for task in tasks:
-        if not task.cancelled() and task.exception() is not None:
-            loop.call_exception_handler(
-                {
-                    "message": "unhandled exception during run() shutdown",
-                    "exception": task.exception(),
-                    "task": task,
-                }
-            )
 
 
 with warnings.catch_warnings():
