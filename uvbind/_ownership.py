@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import weakref
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _loops: weakref.WeakSet[Loop] = weakref.WeakSet()
 _claiming = threading.Lock()  # held while a thread makes a loop its own
+# PyPy's compiled code does not always survive that another thread looks at its frames.
+_FRAMES = sys.implementation.name != "pypy"
+_LONGEST_VERB = 0.02  # seconds: many times what the longest one takes, its thread waiting included
 
 
 class Owned:
@@ -44,8 +48,13 @@ class Owned:
         with _claiming:
             self._raise_unless_usable()
             before, self._c.owner = self._c.owner, me
+            if before in (0, me):
+                return
             # From now on a verb in the other thread raises; one that it had begun shows here.
-            frame = sys._current_frames().get(before) if before not in (0, me) else None
+            if not _FRAMES:
+                time.sleep(_LONGEST_VERB)
+                return
+            frame = sys._current_frames().get(before)
             while frame is not None and frame.f_globals.get("__package__") == "uvbind":
                 for name in ("self", "loop"):
                     user = frame.f_locals.get(name)

@@ -272,7 +272,9 @@ def test_two_threads_cannot_crash_a_loop_that_a_third_runs():
 
     with ThreadPoolExecutor(2) as threads:
         users = [threads.submit(use, timer) for timer in timers]
-        for _ in range(3000):
+        for _ in range(
+            3000 if sys.implementation.name == "cpython" else 100
+        ):  # PyPy waits for the other's verb
             try:
                 loop.run(uvbind.RunMode.NOWAIT)
             except RuntimeError as error:
