@@ -29,6 +29,8 @@ class Stream(Writing):
     _on_connection: Callable[..., object] | None = None
     _on_read: Callable[..., object] | None = None
     _into: Any = None  # the caller's buffer that reads land in, while read_start_into lasts
+    _asks = False
+    _reads_for: tuple[Any, ...] | None = None
 
     # -- servers
 
@@ -110,7 +112,18 @@ class Stream(Writing):
             raise ValueError("buffer: expected room for at least one byte")
         self._read_start(callback, view)
 
-    def _read_start(self, callback: Callable[..., object], into: memoryview | None) -> None:
+    def _read_start(
+        self,
+        callback: Callable[..., object],
+        into: memoryview | None,
+        transport: tuple[Any, ...] | None = None,
+        asks: bool = False,
+    ) -> None:
+        """Begin to read. `asks`: into what _lend() lends for every read.
+
+        `transport`: what CPython's C calls instead of `callback`, which then is for errors:
+        a context's run, a protocol, and what takes the exceptions that it raises.
+        """
         stream = self._open_stream()
         if self._listening:
             raise uv_error(
@@ -122,9 +135,13 @@ class Stream(Writing):
             raise uv_error(lib.UV_ENOTCONN, "read_start")
         # All in place before libuv reads, and C told before the old callback goes: what we drop
         # may run code, and Ctrl-C may come between any two steps.
-        if FAST:
+        if FAST and transport is not None:
+            run, protocol, raised = transport
+            FAST["reader"](self._address, self, run, protocol, raised)
+        elif FAST:
             FAST["reader"](self._address, self, callback)
-        self._on_read = callback
+        self._on_read, self._reads_for, self._asks = callback, transport, asks
+        lib.uvb_handle_asks(self._c, asks)
         if into is None:
             lib.uvb_handle_read_into(self._c, ffi.NULL, 0)
             self._into = None
@@ -150,13 +167,26 @@ class Stream(Writing):
         self._reading = False
         self._into = None
 
+    def _lend(self) -> None:
+        """Have the next read land in a buffer, by _borrow(); called when `asks` is set."""
+        raise NotImplementedError
+
+    def _borrow(self, buffer: Any) -> None:
+        memory = ffi.from_buffer("char[]", buffer, require_writable=True)
+        lib.uvb_handle_read_into(self._c, memory, len(memory))
+        self._into = memory  # until C gives it back, right after the read
+
     def _read(self, data: Any, nread: int) -> None:
         """A read that C did not hand over itself: an error, or any read on PyPy."""
-        callback = self._on_read
+        callback, into = self._on_read, self._into
         assert callback is not None
-        if nread >= 0:
-            callback(self, nread if self._into is not None else ffi.unpack(data, nread), None)
-        else:
+        if self._asks and into is not None:
+            lib.uvb_handle_read_into(self._c, ffi.NULL, 0)
+            self._into = None
+            ffi.release(into)
+        if nread > 0:
+            callback(self, nread if into is not None else ffi.unpack(data, nread), None)
+        elif nread < 0:
             self._read_failed(uv_error(nread, "read"))
 
     def _read_failed(self, error: UVError) -> None:
@@ -233,7 +263,7 @@ class Stream(Writing):
 
     def _end_close(self) -> None:
         super()._end_close()
-        self._on_connection = self._on_read = self._into = None
+        self._on_connection = self._on_read = self._reads_for = self._into = None
 
 
 @crossing
@@ -242,6 +272,11 @@ def uvb_on_connection(pointer: Any, status: int) -> None:
     if server._uv is None:
         return  # closed, and waiting to be passed to another process
     server._on_connection(server, None if status == 0 else uv_error(status, "accept"))
+
+
+@crossing
+def uvb_on_alloc(pointer: Any) -> None:
+    ffi.from_handle(pointer)._lend()
 
 
 @crossing

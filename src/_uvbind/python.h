@@ -11,6 +11,12 @@ void uvb_enter(uvb_loop *loop);
 /* Hand the exception that is set to Python's `failed`. */
 void uvb_report(void);
 
+/* python_stream.c: the names it calls, once; and the builtins of streams. */
+int uvb_stream_names(void);
+PyObject *uvb_writer(PyObject *module, PyObject *address);
+PyObject *uvb_try_writer(PyObject *module, PyObject *address);
+PyObject *uvb_reader(PyObject *module, PyObject *args);
+
 /* python_udp.c: an address as Python has it. */
 PyObject *uvb_address_tuple(const struct sockaddr *address);
 

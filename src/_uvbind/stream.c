@@ -5,10 +5,28 @@
 #include <sys/ioctl.h>
 #endif
 
+static void ignore_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer) {
+  (void)stream;
+  (void)nread;
+  (void)buffer;
+}
+
+/* Have Python lend a buffer. libuv reports to the read callback in any case, also when Python has
+ * stopped the reading, or closed the stream, in the middle of this. */
+static void ask(uvb_handle *ours) {
+  uvb_python_alloc(ours);
+  if (ours->uv.stream.read_cb == NULL) {
+    ours->uv.stream.read_cb = ignore_cb;
+    ours->into = NULL;
+  }
+}
+
 void uvb_alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
   uvb_handle *ours = handle->data;
   (void)suggested;
-  if (ours->loop->forked) {
+  if (ours->asks && !ours->loop->forked)
+    ask(ours);
+  if (ours->loop->forked || (ours->asks && ours->into == NULL)) {
     *buffer = uv_buf_init(NULL, 0); /* what the child read would be missing in the parent */
   } else if (ours->into != NULL) {
     buffer->base = ours->into;
@@ -23,6 +41,8 @@ void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size) {
   handle->into = buffer;
   handle->into_size = size;
 }
+
+void uvb_handle_asks(uvb_handle *handle, int asks) { handle->asks = asks; }
 
 /* Once the peer has hung up, libuv takes a read that did not fill its buffer for the last one.
  * A unix socket hands over what came with a descriptor by itself, though, and has the rest still. */
@@ -41,13 +61,15 @@ static int has_more(const uv_stream_t *stream) {
 void uvb_read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer) {
   if (((uvb_handle *)stream->data)->loop->forked)
     return;
+  if (nread == UV_ENOBUFS && ((uvb_handle *)stream->data)->asks)
+    return; /* Python lent no buffer, and has said why */
   if (nread == UV_EOF && has_more(stream) &&
       uv_read_start(stream, uvb_alloc_cb, uvb_read_cb) == 0)
     return;
   if (nread > 0)
     uvb_python_read(stream->data, buffer->base, nread);
-  else if (nread < 0) /* 0 is libuv's "nothing after all" */
-    uvb_on_read(((uvb_handle *)stream->data)->self, NULL, nread);
+  else if (nread < 0 || ((uvb_handle *)stream->data)->asks)
+    uvb_on_read(((uvb_handle *)stream->data)->self, NULL, nread); /* 0: nothing after all */
 }
 
 /* What a write could not send at once, until libuv has. */

@@ -57,10 +57,13 @@ struct uvb_loop {
 struct uvb_handle {
   void *self; /* the cffi handle of the Python object */
   uvb_loop *loop;
-  char *into; /* read_start_into: the caller's buffer */
+  int asks;   /* Python is asked for the buffer of every read */
+  char *into; /* where a read is to land: the caller's buffer */
   size_t into_size;
-  void *object; /* python.c: borrowed references to the Python object */
-  void *on_read; /* and to its read callback */
+  void *object;   /* python_stream.c: borrowed references to the Python object, */
+  void *on_read;  /* its read callback, */
+  void *protocol; /* and for a transport its protocol */
+  void *raised;   /* and what takes the protocol's exceptions */
   int oneshot;   /* signals */
   int batching;  /* datagrams: handed over in batches, */
   int batched;   /* of which one has so many by now */
@@ -78,8 +81,9 @@ struct uvb_request {
   int counted;   /* a thread was at work on it when this process was forked off */
 };
 
-/* python.c, the one place that knows CPython from PyPy. */
+/* python*.c, the files that know CPython from PyPy. */
 int uvb_python_init(uvb_loop *loop);
+void uvb_python_alloc(uvb_handle *handle);
 void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread);
 void uvb_python_leave(uvb_loop *loop);
 void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,

@@ -182,9 +182,7 @@ class EventLoop(_Base):  # type: ignore[misc]
 
     def _add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
         stream = self._streams.get(fd)
-        if stream is None or not stream._start_reading():
-            return super()._add_reader(fd, callback, *args)
-        return None
+        return stream._start_reading() if stream else super()._add_reader(fd, callback, *args)
 
     def _remove_reader(self, fd: Any) -> bool:
         stream = self._streams.get(fd)

@@ -7,9 +7,12 @@ start_tls, and what does not go out at once.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import socket
+import sys
 from asyncio import protocols, selector_events
+from collections.abc import Iterable
 from typing import Any
 
 from uvbind import TCP, UVError
@@ -18,6 +21,7 @@ from uvbind._uvbind import lib
 
 _Base: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
 _EOF = lib.UV_EOF
+_IOV_MAX = 1024  # Linux's and macOS's; sendmsg() takes no more
 
 
 class _Stream(TCP):
@@ -25,6 +29,9 @@ class _Stream(TCP):
 
     transport: SocketTransport
     sock: socket.socket | None = None  # whose descriptor libuv has
+
+    def _lend(self) -> None:
+        self.transport._lend()
 
     def _begin_close(self) -> None:
         if self.sock is not None:
@@ -59,20 +66,21 @@ class SocketTransport(_Base):  # type: ignore[misc]
             stream.close()
             raise
         stream.sock, stream.transport = sock, self  # the stream keeps the transport
-        self._context: contextvars.Context | None = None  # while libuv reads
+        self._context: contextvars.Context | None = None  # while libuv reads, and so
+        self._fills = False  # into buffers of the protocol's
         self._try_write = FAST["try_writer"](stream._address) if FAST else _not_now
         loop._streams[fd] = self
         super().__init__(loop, sock, protocol, waiter, extra, server)
 
-    # asyncio has the loop watch the descriptor, and the loop asks these.
+    # asyncio has the loop watch the descriptor, and the loop calls these.
 
-    def _start_reading(self) -> bool:
-        """Have libuv read; False when the protocol wants to have a buffer of its own filled."""
-        if isinstance(self._protocol, protocols.BufferedProtocol):
-            return False
-        self._context = contextvars.copy_context()
-        self._stream.read_start(self._on_read)
-        return True
+    def _start_reading(self) -> None:
+        if self._context is not None:
+            return  # resume_reading() in connection_made() has been before asyncio
+        self._context = context = contextvars.copy_context()
+        self._fills = isinstance(self._protocol, protocols.BufferedProtocol)
+        transport = (context.run, self._protocol, self._raised)
+        self._stream._read_start(self._on_read, None, transport, self._fills)
 
     def _stop_reading(self) -> bool:
         """Tell whether libuv did read, which it no longer does."""
@@ -90,32 +98,51 @@ class SocketTransport(_Base):  # type: ignore[misc]
         if reads:
             self._loop._add_reader(self._sock_fd, self._read_ready)
 
-    def _on_read(self, stream: _Stream, data: bytes | None, error: UVError | None) -> None:
+    def _lend(self) -> None:
+        """A read is next: have it land in the protocol's buffer."""
+        context, what = self._context, "Fatal error: protocol.get_buffer() call failed."
+        assert context is not None
+        try:
+            buffer = context.run(self._protocol.get_buffer, -1)
+            if not len(buffer):
+                raise RuntimeError("get_buffer() returned an empty buffer")
+            if self._context is context:  # or else it stopped reading
+                what = "Fatal read error on socket transport"
+                self._stream._borrow(buffer)
+        except BaseException as exception:
+            self._raised(exception, what)
+
+    def _on_read(self, stream: _Stream, data: bytes | int | None, error: UVError | None) -> None:
+        """The end, or an error. Where C does not call the protocol itself, all that is read."""
         context = self._context
         if context is None:
             return
-        if data is not None:
+        if error is None:
             try:
-                context.run(self._protocol.data_received, data)
-            except (SystemExit, KeyboardInterrupt):
-                raise
+                if self._fills:
+                    context.run(self._protocol.buffer_updated, data)
+                else:
+                    context.run(self._protocol.data_received, data)
             except BaseException as exception:
-                self._fatal_error(exception, "Fatal error: protocol.data_received() call failed.")
+                self._raised(exception)
             return
         self._context = None  # libuv has stopped
-        assert error is not None
         if error.code == _EOF:
             context.run(self._read_ready__on_eof)
         else:
             self._fatal_error(error, "Fatal read error on socket transport")
 
+    def _raised(self, exception: BaseException, what: str = "") -> None:
+        """The protocol raised; what ends the program is the loop's to raise."""
+        if isinstance(exception, (SystemExit, KeyboardInterrupt)):
+            raise exception
+        method = "buffer_updated" if self._fills else "data_received"
+        self._fatal_error(exception, what or f"Fatal error: protocol.{method}() call failed.")
+
     def write(self, data: Any) -> None:
-        if (
-            data.__class__ is bytes
-            and not self._buffer
-            and not self._conn_lost
-            and not self._eof
-            and self._empty_waiter is None
+        """Write now what the socket takes; asyncio keeps the rest."""
+        if data.__class__ is bytes and not (  # _is_idle(), which would cost as much again
+            self._buffer or self._conn_lost or self._eof or self._empty_waiter
         ):
             sent = self._try_write(data)
             if sent == len(data):
@@ -124,9 +151,23 @@ class SocketTransport(_Base):  # type: ignore[misc]
                 data = memoryview(data)[sent:]
         super().write(data)
 
+    if sys.version_info < (3, 12):  # from then on asyncio does it
+
+        def writelines(self, list_of_data: Iterable[Any]) -> None:
+            """Write several pieces with one system call."""
+            pieces, sent = list(list_of_data), 0
+            if self._is_idle():
+                with contextlib.suppress(OSError):  # write() meets it again, and deals with it
+                    sent = self._sock.sendmsg(pieces[:_IOV_MAX])
+            self.write(memoryview(b"".join(pieces))[sent:])
+
+    def _is_idle(self) -> bool:
+        """Tell whether nothing stands between a write and the socket."""
+        return not (self._buffer or self._conn_lost or self._eof or self._empty_waiter)
+
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         del self._loop._streams[self._sock_fd]
-        self._sock = _Closing(self._stream)
+        self._sock: Any = _Closing(self._stream)
         super()._call_connection_lost(exc)
 
 

@@ -8,6 +8,7 @@ void uvb_on_walk(void *self, void *found);
 void uvb_on_later(void *self);
 
 void uvb_on_connection(void *self, int status);
+void uvb_on_alloc(void *self);
 void uvb_on_read(void *self, const char *data, ssize_t nread);
 void uvb_on_write_failed(void *self, int status);
 void uvb_on_request(void *self, int status);

@@ -32,6 +32,7 @@ void uvb_handle_close(uvb_handle *handle);
 int uvb_tcp_close_reset(uvb_handle *handle);
 void uvb_pipe_keep_path(uvb_handle *handle);
 void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size);
+void uvb_handle_asks(uvb_handle *handle, int asks);
 int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *object);
 int uvb_udp_recv_start(uvb_handle *handle, int batch);
 int uvb_udp_send_now(uvb_handle *handle, const char *data, size_t size,
