@@ -174,14 +174,13 @@ def test_another_protocol_may_take_over_in_the_middle_of_it(run):
     class Takes(asyncio.Protocol):
         def __init__(self):
             self.received = bytearray()
+            self.lost = asyncio.Event()
 
         def data_received(self, data):
             self.received += data
 
         def connection_lost(self, exc):
-            lost.set()
-
-    lost = asyncio.Event()
+            self.lost.set()
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -190,7 +189,7 @@ def test_another_protocol_may_take_over_in_the_middle_of_it(run):
             protocol.next = Takes()
             await loop.sock_sendall(theirs, MEGABYTES[:5000])
             theirs.shutdown(socket.SHUT_WR)
-            await lost.wait()
+            await protocol.next.lost.wait()
             assert len(protocol.received) == 1000
             assert protocol.received + protocol.next.received == MEGABYTES[:5000]
 

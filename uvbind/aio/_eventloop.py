@@ -177,7 +177,10 @@ class EventLoop(_Base):  # type: ignore[misc]
         ssl_protocol: Any = sslproto.SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
-        SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
+        transport = SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
+        # asyncio asks the transport, which it forgets when the connection is lost: here that may
+        # be before who waits for the connection gets to look at it.
+        ssl_protocol._extra.update(transport._extra)
         return ssl_protocol._app_transport
 
     def _add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
