@@ -155,6 +155,31 @@ class EventLoop(_Base):  # type: ignore[misc]
 
     # -- transports
 
+    async def _accept_connection2(
+        self,
+        protocol_factory: Any,
+        conn: Any,
+        extra: Any,
+        sslcontext: Any = None,
+        server: Any = None,
+        *timeouts: Any,
+    ) -> None:
+        """Make the transport of a connection that asyncio has accepted."""
+        if sslcontext:
+            return await super()._accept_connection2(
+                protocol_factory, conn, extra, sslcontext, server, *timeouts
+            )
+        context = {"message": "Error on transport creation for incoming connection"}
+        try:
+            context["protocol"] = protocol = protocol_factory()
+            # Nobody has to wait until connection_made() was called.
+            self._make_socket_transport(conn, protocol, extra=extra, server=server)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exception:
+            if self._debug:
+                self.call_exception_handler({**context, "exception": exception})
+
     def _make_socket_transport(
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
     ) -> SocketTransport:
