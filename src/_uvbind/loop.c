@@ -43,7 +43,8 @@ uvb_loop *uvb_loop_new(void *self, int *error) {
   loop->self = self;
   loop->slab = slab;
   uvb_exhaustion_init(loop);
-  uv_idle_init(&loop->uv, &loop->later);
+  uv_idle_init(&loop->uv, &loop->awake);
+  uv_check_init(&loop->uv, &loop->later);
   uvb_python_init(loop);
   return loop;
 
@@ -84,6 +85,7 @@ int uvb_loop_close(uvb_loop *loop) {
   loop->closing = 1;
   uvb_exhaustion_close(loop);
   close_internal(loop, (uv_handle_t *)&loop->wakeup);
+  close_internal(loop, (uv_handle_t *)&loop->awake);
   close_internal(loop, (uv_handle_t *)&loop->later);
   close_internal(loop, (uv_handle_t *)&loop->before_poll);
   while (loop->internal_handles > 0)
@@ -178,13 +180,21 @@ int uvb_loop_fork(uvb_loop *loop) {
 }
 
 /* It goes on until Python says that nothing is left; not having said so, Ctrl-C came in between. */
-static void later_cb(uv_idle_t *idle) { uvb_python_later(idle->loop->data); }
+static void later_cb(uv_check_t *check) { uvb_python_later(check->loop->data); }
 
-/* Has Loop._run_later called in a turn that has not begun yet. An idle watcher: the loop does not
- * wait, and is alive until then. */
-void uvb_loop_later(uvb_loop *loop) { uv_idle_start(&loop->later, later_cb); }
+static void stay_awake_cb(uv_idle_t *idle) { (void)idle; }
 
-void uvb_loop_not_later(uvb_loop *loop) { uv_idle_stop(&loop->later); }
+/* Has Loop._run_later called after the next poll, or the one that is under way. Until then the
+ * loop is alive and does not wait, by an idle watcher. */
+void uvb_loop_later(uvb_loop *loop) {
+  uv_idle_start(&loop->awake, stay_awake_cb);
+  uv_check_start(&loop->later, later_cb);
+}
+
+void uvb_loop_not_later(uvb_loop *loop) {
+  uv_idle_stop(&loop->awake);
+  uv_check_stop(&loop->later);
+}
 
 static void walk_cb(uv_handle_t *handle, void *found) {
   if (handle->data != NULL) /* ours have none */

@@ -46,7 +46,8 @@ struct uvb_loop {
   uv_poll_t exhausted; /* libuv ran out of descriptors, see exhaustion.c */
   int exhausted_fd;
 
-  uv_idle_t later; /* Python has something to do in the next turn */
+  uv_check_t later; /* Python has something to do after the poll, */
+  uv_idle_t awake;  /* which is not to wait */
   void *object;    /* python.c: a borrowed reference to the Python object */
 
   uv_prepare_t before_poll; /* python.c: lets go of the GIL */

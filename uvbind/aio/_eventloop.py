@@ -1,8 +1,7 @@
 """The asyncio loop: asyncio's own, with libuv where a selector would wait.
 
 asyncio runs a loop turn by turn: wait in the selector, then call what is ready. Here libuv runs
-undivided. What asyncio has to call makes libuv take another turn (`_wake`), in which asyncio's
-turn, with nothing to wait for, is one callback.
+undivided: what asyncio has to call has libuv call `_turn` right after it has polled (`_wake`).
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import asyncio
 import asyncio.unix_events
 import contextlib
 import errno
+import heapq
 import math
 import selectors
 import signal
@@ -21,20 +21,38 @@ from typing import Any
 
 from uvbind import Async, Loop, Timer, UVError, getaddrinfo, getnameinfo
 from uvbind._dns import numeric_addresses
+from uvbind._uvbind import lib
 from uvbind.aio._selector import Selector
 from uvbind.aio._transports import SocketTransport
 
 _Base: Any = asyncio.unix_events._UnixSelectorEventLoop
+_CANCELLED = 100  # so many timers that were cancelled may wait for their time to come
+
+
+class _Loop(Loop):
+    """libuv's loop, with the turns of asyncio's in its own."""
+
+    def __init__(self, above: EventLoop) -> None:
+        super().__init__()
+        self._above = above
+
+    def _run_later(self) -> bool:
+        if self._later:
+            super()._run_later()
+        self._above._turn()
+        return self._above._woken or bool(self._later)
 
 
 class EventLoop(_Base):  # type: ignore[misc]
     """An asyncio event loop on libuv. `uv` is the uvbind.Loop below, for its own handles."""
 
     def __init__(self) -> None:
-        self.uv = Loop()
+        self.uv = _Loop(self)
         self._woken = False
         self._timer = Timer(self.uv)
         self._timer_due = math.inf
+        self._due = False
+        self._timer_cancelled_count = 0  # asyncio's
         self._streams: dict[int, SocketTransport] = {}  # by descriptor
         super().__init__(Selector(self.uv, self._on_ready))
 
@@ -51,33 +69,61 @@ class EventLoop(_Base):  # type: ignore[misc]
         self.uv.run()
 
     def _wake(self) -> None:
-        """Have asyncio's turn come when what runs now has returned; for the loop's thread only."""
+        """Have a turn come when what runs now has returned; for the loop's thread only."""
         if not self._woken:
             self._woken = True
-            self.uv._call_later(self._turn)
+            lib.uvb_loop_later(self.uv._c)
 
     def _turn(self) -> None:
-        self._woken = False
+        """Call what is ready by now, as one turn of asyncio's."""
+        self._woken = not self._closed
         if self._closed:
             return
-        super()._run_once()
+        if self._debug:
+            super()._run_once()  # which watches for slow callbacks
+        else:
+            if self._due or self._timer_cancelled_count > _CANCELLED:
+                self._take_due()
+            ready = self._ready
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    handle._run()
         if self._stopping:
             self.uv.stop()
-        elif self._ready:
-            self._wake()
-        elif self._scheduled:
+        self._woken = bool(self._ready)
+        if self._scheduled and self._scheduled[0]._when != self._timer_due:
             self._start_timer(self._scheduled[0]._when)
+
+    def _take_due(self) -> None:
+        """Make ready what is due, and forget timers that were cancelled, as asyncio does."""
+        self._due = False
+        scheduled = self._scheduled
+        if self._timer_cancelled_count > max(_CANCELLED, len(scheduled) // 2):
+            for handle in scheduled:
+                handle._scheduled = not handle._cancelled
+            scheduled[:] = [handle for handle in scheduled if handle._scheduled]
+            heapq.heapify(scheduled)
+            self._timer_cancelled_count = 0
+        now = self.time()
+        while scheduled and (scheduled[0]._cancelled or scheduled[0]._when <= now):
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False
+            if handle._cancelled:
+                self._timer_cancelled_count -= 1
+            else:
+                self._ready.append(handle)
 
     def _start_timer(self, when: float) -> None:
         """Take a turn at that time. libuv counts from up to a millisecond ago: never early."""
-        if when != self._timer_due:
-            self._timer_due = when
-            self.uv.update_time()
-            delay = math.ceil(max(0.0, when - self.time()) * 1000) + 1
-            self._timer.start(self._on_timer, min(delay, 2**31 - 1))
+        self._timer_due = when
+        self.uv.update_time()
+        delay = math.ceil(max(0.0, when - self.time()) * 1000) + 1
+        self._timer.start(self._on_timer, min(delay, 2**31 - 1))
 
     def _on_timer(self, timer: Timer) -> None:
         self._timer_due = math.inf
+        self._due = True
         self._wake()
 
     def _on_ready(self, key: selectors.SelectorKey, events: int) -> None:
@@ -85,9 +131,13 @@ class EventLoop(_Base):  # type: ignore[misc]
         self._wake()
 
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
-        handle: Any = super().call_soon(callback, *args, context=context)
-        if handle._source_traceback:  # asyncio too takes itself off
-            del handle._source_traceback[-1]
+        if self._debug or self._closed:
+            handle: Any = super().call_soon(callback, *args, context=context)
+            if handle._source_traceback:  # asyncio too takes itself off
+                del handle._source_traceback[-1]
+        else:
+            handle = asyncio.Handle(callback, args, self, context)
+            self._ready.append(handle)
         # Not before the loop runs, which begins with a turn, and never from another thread, where
         # asyncio lets the mistake pass outside of its debug mode.
         if not self._woken and self._thread_id == get_ident():
@@ -100,7 +150,7 @@ class EventLoop(_Base):  # type: ignore[misc]
             del handle._source_traceback[-1]
         if (
             self._scheduled[0] is handle
-            and not self._woken  # a turn that comes looks at timers anyway
+            and not self._woken  # a turn that comes looks at it anyway
             and self._thread_id == get_ident()
         ):
             self._start_timer(when)
@@ -166,9 +216,10 @@ class EventLoop(_Base):  # type: ignore[misc]
     ) -> None:
         """Make the transport of a connection that asyncio has accepted."""
         if sslcontext:
-            return await super()._accept_connection2(
+            await super()._accept_connection2(
                 protocol_factory, conn, extra, sslcontext, server, *timeouts
             )
+            return
         context = {"message": "Error on transport creation for incoming connection"}
         try:
             context["protocol"] = protocol = protocol_factory()
@@ -210,7 +261,9 @@ class EventLoop(_Base):  # type: ignore[misc]
 
     def _add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
         stream = self._streams.get(fd)
-        return stream._start_reading() if stream else super()._add_reader(fd, callback, *args)
+        if stream is None:
+            return super()._add_reader(fd, callback, *args)
+        return stream._start_reading()
 
     def _remove_reader(self, fd: Any) -> bool:
         stream = self._streams.get(fd)
