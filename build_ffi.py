@@ -24,8 +24,8 @@ SOURCE = Path("src/_uvbind")  # relative: setuptools wants the sources of an ext
 LIBUV = ROOT / "vendor" / "libuv"
 
 # In the order in which the types build on each other.
-STEMS = ["version", "errors", "loop", "handle", "request", "stream", "tcp", "timer", "async"]
-STEMS += ["signal", "poll", "watchers", "pipe", "udp", "dns", "network", "shim", "load"]
+STEMS = ["version", "errors", "loop", "metrics", "handle", "request", "stream", "tcp", "timer"]
+STEMS += ["async", "signal", "poll", "watchers", "pipe", "udp", "dns", "network", "shim", "load"]
 
 SYSTEM_LIBUV = os.environ.get("UVBIND_SYSTEM_LIBUV", "") not in ("", "0")
 CPYTHON = sys.implementation.name == "cpython"

@@ -217,6 +217,7 @@ LOOP_VERBS: dict[str, Callable[[Loop], object]] = {
     "backend_fd": Loop.backend_fd,
     "backend_timeout": Loop.backend_timeout,
     "configure": Loop.configure,
+    "metrics": Loop.metrics,
     "metrics_idle_time": Loop.metrics_idle_time,
     "metrics_info": Loop.metrics_info,
     "print_all_handles": Loop.print_all_handles,

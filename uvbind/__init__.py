@@ -21,7 +21,7 @@ from uvbind._dns import AddressInfo, getaddrinfo, getnameinfo
 from uvbind._errors import UVError, err_name, strerror, translate_sys_error
 from uvbind._handle import Handle
 from uvbind._loop import Loop, RunMode
-from uvbind._loop_inside import MetricsInfo
+from uvbind._metrics import Metrics, MetricsInfo
 from uvbind._network import (
     HandleType,
     InterfaceAddress,
@@ -48,6 +48,7 @@ from uvbind._watchers import Check, Idle, Prepare
 
 if TYPE_CHECKING:
     from uvbind.aio import EventLoop as EventLoop
+    from uvbind.aio import EventLoopMetrics as EventLoopMetrics
     from uvbind.aio import EventLoopPolicy as EventLoopPolicy
     from uvbind.aio import install as install
     from uvbind.aio import new_event_loop as new_event_loop
@@ -66,6 +67,7 @@ __all__ = [
     "InterfaceAddress",
     "Loop",
     "Membership",
+    "Metrics",
     "MetricsInfo",
     "Pipe",
     "Poll",
@@ -97,7 +99,7 @@ __all__ = [
     "version_string",
 ]
 
-_AIO = ("EventLoop", "EventLoopPolicy", "install", "new_event_loop", "run")
+_AIO = ("EventLoop", "EventLoopMetrics", "EventLoopPolicy", "install", "new_event_loop", "run")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,33 +1,21 @@
-"""Loops: their time, configuration and metrics, and what they show of their inside.
+"""Loops: their time and configuration, and what they show of their inside.
 
-Facts from libuv's manual, pages "uv_loop_t" and "Metrics operations". Times are whole
-milliseconds.
+Facts from libuv's manual, page "uv_loop_t". Times are whole milliseconds.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from uvbind import _check
 from uvbind._errors import check
-from uvbind._ownership import Owned
-from uvbind._uvbind import ffi, lib
+from uvbind._metrics import Measured
+from uvbind._uvbind import lib
 from uvbind._version import needs
 
 
-class MetricsInfo(NamedTuple):
-    """Counts since the loop was made. Wraps uv_metrics_t."""
-
-    loop_count: int
-    """Turns of the loop."""
-    events: int
-    """Events that were processed."""
-    events_waiting: int
-    """Events that were there already when the loop looked."""
-
-
-class LoopInside(Owned):
-    """What Loop inherits to show its time, its settings, its counts and its inside."""
+class LoopInside(Measured):
+    """What Loop inherits to show its time, its settings and its inside."""
 
     # -- time
 
@@ -58,7 +46,7 @@ class LoopInside(Owned):
         """Set options, each of which is off until then; call it before the first run().
 
         `block_signal`: a signal not to be woken by, SIGPROF only. `metrics_idle_time`:
-        measure what metrics_idle_time() tells. `use_io_uring_sqpoll`: needs libuv 1.49.
+        measure from now on what metrics() tells. `use_io_uring_sqpoll`: needs libuv 1.49.
         Raises UVError (EINVAL, ENOSYS) for what the platform lacks. Wraps uv_loop_configure.
         """
         self._use()
@@ -66,29 +54,10 @@ class LoopInside(Owned):
             needs(1, 49, "configure(use_io_uring_sqpoll=True)")
             self._configure(lib.UV_LOOP_USE_IO_URING_SQPOLL, 0, "use_io_uring_sqpoll")
         if metrics_idle_time:
-            self._configure(lib.UV_METRICS_IDLE_TIME, 0, "metrics_idle_time")
+            self._begin_measuring(self._measure())
         if block_signal is not None:
             signum = _check.integer("block_signal", block_signal, 1, 2**31 - 1)
             self._configure(lib.UV_LOOP_BLOCK_SIGNAL, signum, "block_signal")
-
-    def _configure(self, option: int, argument: int, what: str) -> None:
-        check(lib.uvb_loop_configure(self._c, option, argument), f"configure: {what}")
-
-    # -- metrics
-
-    def metrics_idle_time(self) -> int:
-        """Return how many nanoseconds the loop waited for events; 0 unless
-        configure(metrics_idle_time=True) was called. Wraps uv_metrics_idle_time."""
-        self._use()
-        return int(lib.uv_metrics_idle_time(self._uv))
-
-    def metrics_info(self) -> MetricsInfo:
-        """Return the loop's counts; needs libuv 1.45. Wraps uv_metrics_info."""
-        self._use()
-        needs(1, 45, "metrics_info")
-        metrics = ffi.new("uv_metrics_t *")
-        check(lib.uv_metrics_info(self._uv, metrics), "uv_metrics_info")
-        return MetricsInfo(metrics.loop_count, metrics.events, metrics.events_waiting)
 
     # -- looking inside
 

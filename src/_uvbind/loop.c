@@ -29,6 +29,16 @@ int uvb_plain_loop_init(uv_loop_t *loop) {
 #endif
 }
 
+/* Started before any other prepare watcher, and so run after all of them. */
+static void before_poll(uv_prepare_t *prepare) {
+  uvb_loop *loop = prepare->loop->data;
+  uvb_metrics_before_poll(loop);
+  /* uv_backend_timeout would not do: it is 0 as well when libuv has yet to tell the system what
+   * to watch. */
+  if (!uv_is_active((uv_handle_t *)&loop->awake))
+    uvb_python_leave(loop);
+}
+
 uvb_loop *uvb_loop_new(void *self, int *error) {
   uvb_loop *loop = calloc(1, sizeof *loop);
   char *slab = malloc(UVB_SLAB_SIZE);
@@ -45,7 +55,9 @@ uvb_loop *uvb_loop_new(void *self, int *error) {
   uvb_exhaustion_init(loop);
   uv_idle_init(&loop->uv, &loop->awake);
   uv_check_init(&loop->uv, &loop->later);
-  uvb_python_init(loop);
+  uv_prepare_init(&loop->uv, &loop->before_poll);
+  uv_prepare_start(&loop->before_poll, before_poll);
+  uv_unref((uv_handle_t *)&loop->before_poll);
   return loop;
 
 failed:
@@ -120,7 +132,10 @@ unsigned int uvb_loop_active_requests(const uvb_loop *loop) {
 }
 
 int uvb_loop_configure(uvb_loop *loop, int option, int argument) {
-  return uv_loop_configure(&loop->uv, (uv_loop_option)option, argument);
+  int err = uv_loop_configure(&loop->uv, (uv_loop_option)option, argument);
+  if (err == 0 && option == UV_METRICS_IDLE_TIME)
+    loop->measuring = 1;
+  return err;
 }
 
 /* Python writes the number of a signal that comes to its end of `fd`'s pair, and that ends a
@@ -139,6 +154,7 @@ static void wakeup_cb(uv_poll_t *poll, int status, int events) {
     count = (int)write(loop->wakeup_forward, signals, (size_t)count);
 #endif
   }
+  uvb_metrics_signalled(loop);
   uvb_on_wakeup();
 }
 

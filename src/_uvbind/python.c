@@ -2,20 +2,14 @@
  *
  * On CPython what is frequent is handed to Python from here, with the C API. The first
  * callback of a loop turn takes the GIL and the turn keeps it: taking and dropping it costs
- * as much as a third of a small message. A prepare watcher, started before any other and so
- * run after all of them, lets go of it right before a poll that may block; else Python's own
- * interpreter shares it out.
+ * as much as a third of a small message. The loop lets go of it right before a poll that may
+ * block; else Python's own interpreter shares it out.
  *
  * PyPy has no cheap C API but cheap callbacks: there everything goes through the crossings of
  * callbacks.h. */
 #include "python.h"
 
 #ifdef PYPY_VERSION
-
-int uvb_python_init(uvb_loop *loop) {
-  (void)loop;
-  return 0;
-}
 
 void uvb_python_leave(uvb_loop *loop) { (void)loop; }
 
@@ -48,21 +42,6 @@ void uvb_python_leave(uvb_loop *loop) {
     loop->has_gil = 0;
     PyGILState_Release((PyGILState_STATE)loop->gil_state);
   }
-}
-
-/* uv_backend_timeout would not do: it is 0 as well when libuv has yet to tell the system what
- * to watch. */
-static void before_poll(uv_prepare_t *prepare) {
-  uvb_loop *loop = prepare->loop->data;
-  if (!uv_is_active((uv_handle_t *)&loop->awake))
-    uvb_python_leave(loop);
-}
-
-int uvb_python_init(uvb_loop *loop) {
-  uv_prepare_init(&loop->uv, &loop->before_poll);
-  uv_prepare_start(&loop->before_poll, before_poll);
-  uv_unref((uv_handle_t *)&loop->before_poll);
-  return 0;
 }
 
 /* Hand over what a callback raised. `failed` only fails when Ctrl-C meets it, or when memory is

@@ -57,6 +57,7 @@ int uvb_signal_stop(uvb_handle *handle) {
  * callback and never forgets that a watcher was one-shot once. */
 static void signal_cb(uv_signal_t *signal, int signum) {
   uvb_handle *ours = signal->data;
+  uvb_metrics_signalled(ours->loop);
   if (ours->oneshot)
     uvb_signal_stop(ours);
   uvb_on_signal(ours->self, signum);

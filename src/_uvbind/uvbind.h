@@ -50,7 +50,13 @@ struct uvb_loop {
   uv_idle_t awake;  /* which is not to wait */
   void *object;    /* python.c: a borrowed reference to the Python object */
 
-  uv_prepare_t before_poll; /* python.c: lets go of the GIL */
+  uv_prepare_t before_poll; /* the last thing in a turn before it may wait */
+
+  int measuring;        /* metrics.c: libuv measures how long the loop waits, */
+  uint64_t poll_began;  /* the poll of this turn began then */
+  uint64_t idle_before; /* and found so much measured, */
+  uint64_t forgotten;   /* without what signals have had libuv forget */
+
   int has_gil;
   int gil_state;
 };
@@ -83,7 +89,6 @@ struct uvb_request {
 };
 
 /* python*.c, the files that know CPython from PyPy. */
-int uvb_python_init(uvb_loop *loop);
 void uvb_python_alloc(uvb_handle *handle);
 void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread);
 void uvb_python_leave(uvb_loop *loop);
@@ -102,6 +107,10 @@ void uvb_exhaustion_close(uvb_loop *loop);
 void uvb_exhaustion_rearm(uvb_loop *loop);
 void uvb_exhaustion_forked(uvb_loop *loop);
 int uvb_exhaustion_fork(uvb_loop *loop);
+
+/* metrics.c: a poll begins; a signal has ended it. */
+void uvb_metrics_before_poll(uvb_loop *loop);
+void uvb_metrics_signalled(uvb_loop *loop);
 
 /* dns.c: in a child, has libuv deliver the lookups that were done before the fork. */
 void uvb_lookups_forked(uvb_loop *loop);

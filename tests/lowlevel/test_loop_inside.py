@@ -1,4 +1,4 @@
-"""Loops: their time, and what they show of their inside: handles, descriptor, metrics."""
+"""Loops: their time, and what they show of their inside: handles, descriptor."""
 
 from __future__ import annotations
 
@@ -88,37 +88,6 @@ def test_backend_timeout_is_what_the_next_poll_would_wait(bare: Loop) -> None:
     assert bare.backend_timeout() == 500
     timer.close()
     assert bare.backend_timeout() == 0
-    async_.close()
-
-
-def test_metrics_idle_time_counts_what_the_loop_waited(bare: Loop) -> None:
-    bare.configure(metrics_idle_time=True)
-    assert bare.metrics_idle_time() == 0
-    before = Loop.hrtime()
-    for _ in range(100):  # a machine that is busy may let the time pass elsewhere
-        if bare.metrics_idle_time() == 0:
-            soon(bare, ignore, 20)
-            bare.run()
-    assert 0 < bare.metrics_idle_time() <= Loop.hrtime() - before
-
-
-def test_metrics_idle_time_is_0_when_not_configured(bare: Loop) -> None:
-    soon(bare, ignore, 2)
-    bare.run()
-    assert bare.metrics_idle_time() == 0
-
-
-@needs_libuv(1, 45)
-def test_metrics_info_counts_turns_and_events(loop: Loop) -> None:
-    before = loop.metrics_info()
-    async_ = Async(loop, ignore)
-    for _ in range(3):
-        async_.send()
-        loop.run(RunMode.NOWAIT)
-    after = loop.metrics_info()
-    assert after.loop_count - before.loop_count == 3
-    assert after.events - before.events == 3
-    assert 0 <= after.events_waiting <= 3
     async_.close()
 
 

@@ -21,6 +21,7 @@ LAYERS = [
     ["_errors", "_check", "_callbacks", "_version"],
     ["_address"],
     ["_wakeup", "_network", "_ownership"],
+    ["_metrics"],
     ["_loop_inside"],
     ["_loop"],
     ["_handle", "_request"],

@@ -21,13 +21,3 @@ uint64_t uv_now(const uv_loop_t *loop);
 void uv_update_time(uv_loop_t *loop);
 uint64_t uv_hrtime(void);
 void uv_stop(uv_loop_t *loop);
-
-typedef struct {
-  uint64_t loop_count;
-  uint64_t events;
-  uint64_t events_waiting;
-  ...;
-} uv_metrics_t;
-
-uint64_t uv_metrics_idle_time(uv_loop_t *loop);
-int uv_metrics_info(uv_loop_t *loop, uv_metrics_t *metrics);

@@ -24,6 +24,18 @@ void uvb_loop_later(uvb_loop *loop);
 int uvb_loop_print_handles(uvb_loop *loop, int active_only, int fd);
 void uvb_loop_not_later(uvb_loop *loop);
 
+/* What a loop has done, and has (metrics.c). Times are nanoseconds. */
+typedef struct {
+  uint64_t time, idle_time; /* the clock, and how much of it the loop has waited */
+  uv_metrics_t counts;
+  int counted; /* 0 where libuv is too old for the counts */
+  unsigned int handles, requests;
+  size_t queued_bytes;
+} uvb_metrics;
+
+void uvb_loop_measure(uvb_loop *loop, uvb_metrics *metrics);
+uint64_t uvb_loop_idle_time(uvb_loop *loop);
+
 /* Handles. Python gives the memory back in the close callback. */
 uvb_handle *uvb_handle_new(uvb_loop *loop, void *self);
 void uvb_handle_free(uvb_handle *handle);
