@@ -92,9 +92,9 @@ class Measured(Owned):
     def metrics(self) -> Metrics:
         """Return what the loop did since measuring began, and what it has now.
 
-        The first call begins it, unless configure(metrics_idle_time=True) did: from then on
-        the loop makes one more system call whenever it has to wait, and reads the clock. So
-        what a first call returns is a beginning to subtract. Wraps uv_metrics_info and
+        The first call begins it, unless configure(metrics_idle_time=True) did, and has
+        nothing to tell but a beginning to subtract. From then on the loop makes one more system
+        call whenever it has to wait, and reads the clock each turn. Wraps uv_metrics_info and
         uv_metrics_idle_time.
         """
         self._use()

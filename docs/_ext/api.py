@@ -26,7 +26,8 @@ else:
     import tomli as tomllib  # comes with Sphinx there
 
 # Their constructors are for uvbind alone.
-ABSTRACT = {"uvbind.Handle", "uvbind.Request", "uvbind.Stream"}
+ABSTRACT = {"uvbind.Handle", "uvbind.Request", "uvbind.Stream", "uvbind.Metrics"}
+ABSTRACT |= {"uvbind.aio.EventLoopMetrics"}
 # What Python makes of our type aliases, and their names.
 ALIASES = {
     "tuple[str, int] | tuple[str, int, int, int]": "~uvbind.Address",

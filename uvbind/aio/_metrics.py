@@ -12,9 +12,8 @@ from uvbind import Loop, Metrics
 class EventLoopMetrics(Metrics):
     """What an asyncio loop did in a time, and what it had at the end of it.
 
-    `iterations` and `events` are libuv's; one of its turns is as a rule one of asyncio's.
-    `handles` are those of `uv`, the loop's own among them. `queued_bytes` are those in the
-    buffers of transports, pipes and TLS too.
+    `iterations` and `events` are libuv's, `handles` are those of `uv`, the loop's own among
+    them. `queued_bytes` are those in the buffers of transports, pipes and TLS too.
     """
 
     ready: int
