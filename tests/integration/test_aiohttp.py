@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
 
 import pytest
 from helpers import MEGABYTES
@@ -89,7 +90,7 @@ def test_large_bodies_up_and_down(run, certificate, secure):
                     return await response.text()
 
             context = certificate.client if secure else True
-            assert await text(data=MEGABYTES) == DIGEST
+            assert await text(data=io.BytesIO(MEGABYTES)) == DIGEST
             assert await text(data=in_parts()) == DIGEST
             assert await text(data=in_parts(), compress="deflate") == DIGEST
             request = session.post(url + "/echo", data=in_parts(), ssl=context)
