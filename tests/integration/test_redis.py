@@ -52,9 +52,9 @@ def test_commands_and_large_values(run, ways):
     run(main)
 
 
-def test_pipelines_and_transactions(run, ways):
+def test_pipelines_and_transactions(run, options):
     async def main():
-        async with emptied(**ways) as client:
+        async with emptied(**options) as client:
             async with client.pipeline(transaction=False) as pipe:
                 for number in range(2_000):
                     pipe.set(f"key {number}", number).get(f"key {number}")
