@@ -109,7 +109,7 @@ class Certificate(NamedTuple):
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    trustme = library("trustme")
+    trustme = pytest.importorskip("trustme")
     folder = tmp_path_factory.mktemp("certificate")
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1", "localhost")
@@ -123,11 +123,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     issued.private_key_pem.write_to_path(files[1])
     authority.cert_pem.write_to_path(files[2])
     return Certificate(server, client, *files)
-
-
-def library(name: str) -> Any:
-    """Import a library; skip, loudly, where it is not installed."""
-    return pytest.importorskip(name, reason=f"{name} is missing: pip install '.[integration]'")
 
 
 # -- servers

@@ -10,7 +10,8 @@ import io
 import pytest
 from helpers import MEGABYTES
 
-aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is missing: pip install '.[integration]'")
+pytest.importorskip("aiohttp")
+import aiohttp
 from aiohttp import web
 
 DIGEST = hashlib.sha256(MEGABYTES).hexdigest()

@@ -13,7 +13,7 @@ from email.message import EmailMessage
 import pytest
 from servers import free_port
 
-pytest.importorskip("aiosmtpd", reason="aiosmtpd is missing: pip install '.[integration]'")
+pytest.importorskip("aiosmtpd")
 from aiosmtpd.controller import Controller, UnixSocketController
 from aiosmtpd.smtp import AuthResult
 
@@ -98,9 +98,9 @@ def test_starttls_in_the_middle_of_a_connection(serving, certificate):
             client.login("somebody", "secret")
             for number in range(20):
                 client.send_message(mail(number, 100_000))
-        with smtplib.SMTP("127.0.0.1", port, timeout=60) as client:
-            with pytest.raises(ssl.SSLCertVerificationError):
-                client.starttls(context=ssl.create_default_context())
+        client = smtplib.SMTP("127.0.0.1", port, timeout=60)
+        with client, pytest.raises(ssl.SSLCertVerificationError):
+            client.starttls(context=ssl.create_default_context())
     assert [body for _, _, body in handler.received] == [
         content(mail(number, 100_000)) for number in range(20)
     ]
@@ -108,9 +108,11 @@ def test_starttls_in_the_middle_of_a_connection(serving, certificate):
 
 
 def test_tls_from_the_start(serving, certificate):
-    with serving(ssl_context=certificate.server) as (handler, port):
-        with smtplib.SMTP_SSL("127.0.0.1", port, context=certificate.client) as client:
-            client.send_message(mail(1, 500_000))
+    with (
+        serving(ssl_context=certificate.server) as (handler, port),
+        smtplib.SMTP_SSL("127.0.0.1", port, context=certificate.client) as client,
+    ):
+        client.send_message(mail(1, 500_000))
     assert [body for _, _, body in handler.received] == [content(mail(1, 500_000))]
 
 

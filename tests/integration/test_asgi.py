@@ -19,8 +19,11 @@ import pytest
 from helpers import MEGABYTES
 from servers import free_port, installed, running
 
-for name in ("uvicorn", "hypercorn", "httptools", "wsproto", "websockets"):
-    pytest.importorskip(name, reason=f"{name} is missing: pip install '.[integration]'")
+pytest.importorskip("uvicorn")
+pytest.importorskip("hypercorn")
+pytest.importorskip("httptools")
+pytest.importorskip("wsproto")
+pytest.importorskip("websockets")
 from websockets.sync.client import connect
 
 PROGRAMS = Path(__file__).parent / "programs"

@@ -7,7 +7,8 @@ import io
 
 import pytest
 
-asyncpg = pytest.importorskip("asyncpg", reason="asyncpg is missing: pip install '.[integration]'")
+pytest.importorskip("asyncpg")
+import asyncpg
 
 ROWS = [(number, f"row {number}", bytes(number % 7)) for number in range(50_000)]
 

@@ -9,9 +9,8 @@ import sys
 import pytest
 from helpers import MEGABYTES
 
-asyncssh = pytest.importorskip(
-    "asyncssh", reason="asyncssh is missing: pip install '.[integration]'"
-)
+pytest.importorskip("asyncssh")
+import asyncssh
 
 LARGE = MEGABYTES[:3_000_000]
 
@@ -56,7 +55,8 @@ def connected(keys, tmp_path):
     """A context manager: a connection to a server."""
     host_key, user_key = keys
     (tmp_path / "authorized").write_bytes(user_key.export_public_key())
-    (tmp_path / "served").mkdir()
+    served = tmp_path / "served"
+    served.mkdir()
 
     @contextlib.asynccontextmanager
     async def connected():
@@ -69,7 +69,7 @@ def connected(keys, tmp_path):
                 authorized_client_keys=str(tmp_path / "authorized"),
                 process_factory=command,
                 encoding=None,
-                sftp_factory=lambda chan: asyncssh.SFTPServer(chan, chroot=str(tmp_path / "served")),
+                sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(served)),
             ) as server,
             asyncssh.connect(
                 "127.0.0.1",
@@ -164,7 +164,7 @@ def test_forwarded_ports(run, connected, remote):
 
 
 def test_who_is_let_in(run, connected, keys):
-    host_key, user_key = keys
+    user_key = keys[1]
 
     async def main():
         async with connected() as connection:

@@ -7,9 +7,8 @@ import contextlib
 
 import pytest
 
-redis = pytest.importorskip(
-    "redis.asyncio", reason="redis is missing: pip install '.[integration]'"
-)
+pytest.importorskip("redis.asyncio")
+from redis import asyncio as redis
 
 
 @contextlib.asynccontextmanager

@@ -8,9 +8,8 @@ import contextlib
 import pytest
 from helpers import MEGABYTES
 
-websockets = pytest.importorskip(
-    "websockets", reason="websockets is missing: pip install '.[integration]'"
-)
+pytest.importorskip("websockets")
+import websockets
 from websockets.asyncio.client import connect, unix_connect
 from websockets.asyncio.server import broadcast, serve, unix_serve
 

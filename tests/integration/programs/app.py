@@ -1,4 +1,4 @@
-"""An ASGI application that knows which loop it runs on; `python app.py` and the like start nothing."""
+"""An ASGI application that tells which loop it runs on."""
 
 from __future__ import annotations
 

@@ -4,4 +4,4 @@ import uvbind
 
 uvbind.install()
 
-from app import app  # noqa: E402, F401
+from app import app  # noqa: F401
