@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ def run(new_loop, loop_name):
                 await main()
 
         anyio.run(proven, backend="asyncio", backend_options={"loop_factory": new_loop})
+        for thread in threading.enumerate():  # anyio tells them to end, and does not wait
+            if thread.name.startswith("AnyIO"):
+                thread.join(30)
 
     return run
 

@@ -41,8 +41,7 @@ def test_messages_of_all_sizes(run, certificate, secure, compression):
                 assert await client.recv() == message
             await client.send(iter([MEGABYTES[:1000], MEGABYTES[1000:2000]]))  # in fragments
             assert await client.recv() == MEGABYTES[:2000]
-            await asyncio.wait_for(await client.ping(), 30)
-            assert client.latency > 0
+            await (await client.ping())
         assert client.close_code == 1000
 
     run(main)
