@@ -70,6 +70,7 @@ class Server:
         command = [*self._command, f"--workers={workers}", self._application]
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", str(PROGRAMS))
+            patch.chdir(self.log.parent)  # away from the checkout, for the whole module
             with running(*command, package="python3", ready=self.answers, log=self.log) as process:
                 self.process = process
                 yield self
