@@ -12,7 +12,6 @@ import contextlib
 import errno
 import heapq
 import math
-import selectors
 import signal
 from asyncio import sslproto
 from collections.abc import Callable
@@ -127,8 +126,8 @@ class EventLoop(Measured, _Base):  # type: ignore[misc]
         self._due = True
         self._wake()
 
-    def _on_ready(self, key: selectors.SelectorKey, events: int) -> None:
-        self._process_events([(key, events)])
+    def _on_ready(self, events: list[Any]) -> None:
+        self._process_events(events)
         self._wake()
 
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:

@@ -1,11 +1,13 @@
-"""What asyncio's own loop asks of a selector, by watchers of libuv's.
+"""What asyncio's own loop asks of a selector: Python's, which libuv watches.
 
-Where a selector is asked for events, libuv calls back: the loop hears of a ready descriptor when
-libuv does, and decides in its own time what to call.
+The system's selector has a descriptor itself, readable when one of those that it watches is ready.
+libuv waits for that one descriptor: so all that a program may do to those it has had watched,
+closing them first of all, is between it and the kernel, as in asyncio, and none is ever libuv's.
 """
 
 from __future__ import annotations
 
+import select
 import selectors
 from collections.abc import Callable
 from typing import Any
@@ -13,85 +15,67 @@ from typing import Any
 from uvbind import Loop, Poll, PollEvent, UVError
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-_BOTH = READ | WRITE
-# libuv's flags have the numbers of selectors', which saves every event a translation.
-assert (int(PollEvent.READABLE), int(PollEvent.WRITABLE)) == (READ, WRITE)
 
 
-class Selector(selectors.BaseSelector):
-    """Watches descriptors in a libuv loop; `ready(key, events)` is called for those that are."""
+class Selector(selectors.DefaultSelector):
+    """Watches descriptors in a libuv loop; `ready(events)` is called with those that are ready."""
 
-    def __init__(self, uv: Loop, ready: Callable[[selectors.SelectorKey, int], object]) -> None:
+    _selector: Any  # the system's
+
+    def __init__(self, uv: Loop, ready: Callable[[list[Any]], object]) -> None:
+        super().__init__()
         self._uv = uv
         self._ready = ready
-        self._keys: dict[int, selectors.SelectorKey] = {}
-        self._polls: dict[int, Poll] = {}
+        try:
+            self._poll = Poll(uv, self.fileno())
+            self._poll.start(PollEvent.READABLE, self._on_ready)
+        except BaseException:
+            super().close()
+            raise
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        fd = _descriptor(fileobj)
-        if fd in self._keys:
-            raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
-        poll = Poll(self._uv, fd)
-        try:
-            poll.start(events, self._on_events)
-        except BaseException:
-            poll.close()
-            raise
-        self._polls[fd] = poll
-        key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
-        return key
-
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        key = self.get_key(fileobj)
-        if events != key.events:
-            self._polls[key.fd].start(events, self._on_events)
-        key = self._keys[key.fd] = selectors.SelectorKey(fileobj, key.fd, events, data)
-        return key
+        self._uv._raise_unless_usable()  # a forked child shares the system's selector
+        return super().register(fileobj, events, data)
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        key = self.get_key(fileobj)
-        del self._keys[key.fd]
-        self._polls.pop(key.fd).close()
-        return key
+        self._uv._raise_unless_usable()
+        return super().unregister(fileobj)
 
-    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        self._uv._raise_unless_usable()
+        before = self.get_key(fileobj)
+        if self._watches(before):
+            return super().modify(fileobj, events, data)
+        # The descriptor was closed, and its number may be another's by now, who is to wait for his
+        # own events only: those whose reader or writer is new.
+        self.unregister(fileobj)
+        events = sum(
+            event
+            for event, new, old in zip((READ, WRITE), data, before.data)
+            if new is not None and new is not old
+        )
+        return self.register(fileobj, events, data) if events else before
+
+    def _watches(self, key: selectors.SelectorKey) -> bool:
+        """Ask the system whether it still watches the descriptor that was registered."""
+        if not hasattr(self._selector, "modify"):
+            return True  # not epoll, and modify() begins anew there
         try:
-            return self._keys[_descriptor(fileobj)]
-        except KeyError:
-            raise KeyError(f"{fileobj!r} is not registered") from None
-
-    def get_map(self) -> dict[int, selectors.SelectorKey]:  # type: ignore[override]
-        return self._keys
+            self._selector.modify(
+                key.fd,
+                (key.events & READ and select.EPOLLIN) | (key.events & WRITE and select.EPOLLOUT),
+            )
+        except OSError:
+            return False
+        return True
 
     def select(self, timeout: float | None = None) -> list[Any]:
         """Return nothing: libuv has called back for what was ready."""
         return []
 
     def close(self) -> None:
-        for poll in self._polls.values():
-            poll.close()
-        self._polls.clear()
-        self._keys.clear()
+        self._poll.close()
+        super().close()
 
-    def _on_events(self, poll: Poll, events: int, error: UVError | None) -> None:
-        fd = poll.fileno()
-        key = self._keys[fd]
-        if error is not None:
-            # A socket with an error to tell, of which libuv only tells that it has stopped: both
-            # sides are ready, and the next call of the system finds out what it is.
-            events = _BOTH
-            poll.start(key.events, self._on_events)
-        self._ready(key, events & key.events)
-
-
-def _descriptor(fileobj: Any) -> int:
-    if isinstance(fileobj, int):
-        fd = fileobj
-    else:
-        try:
-            fd = int(fileobj.fileno())
-        except (AttributeError, TypeError, ValueError):
-            raise ValueError(f"Invalid file object: {fileobj!r}") from None
-    if fd < 0:
-        raise ValueError(f"Invalid file descriptor: {fd}")
-    return fd
+    def _on_ready(self, poll: Poll, events: int, error: UVError | None) -> None:
+        self._ready(super().select(0))
