@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import tempfile
 
 import pytest
 from helpers import in_child, needs_fork
@@ -70,6 +71,94 @@ def test_the_number_of_a_socket_that_was_watched_comes_back(run, before, removed
             assert loop.remove_reader(ours)
             assert not loop.remove_writer(ours)
             assert stale == []
+
+    run(main)
+
+
+@only_ours
+@pytest.mark.parametrize("next_owner", ["transport", "sock_recv"])
+def test_what_was_given_up_in_this_turn_leaves_the_next_owner_alone(run, next_owner):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = new_pair()
+        number = ours.fileno()
+        task = loop.create_task(loop.sock_recv(ours, 10))
+        await asyncio.sleep(0)
+        task.cancel()
+        ours.close()
+        theirs.close()
+        ours, theirs = new_pair_at(number)
+        with ours, theirs:
+            theirs.send(b"x")
+            if next_owner == "sock_recv":
+                assert await loop.sock_recv(ours, 10) == b"x"
+            else:
+                reader, writer = await asyncio.open_connection(sock=ours)
+                assert await reader.readexactly(1) == b"x"
+                writer.close()
+                await writer.wait_closed()
+
+    run(main)
+
+
+@only_ours
+def test_sendfile_ends_with_its_connection(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = new_pair()
+        number = ours.fileno()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        with tempfile.TemporaryFile() as file, theirs:
+            file.truncate(10_000_000)  # more than the kernel's buffers take
+            sending = loop.create_task(loop.sendfile(transport, file))
+            await loop.sock_recv(theirs, 1)
+            transport.abort()
+            with pytest.raises(ConnectionError):
+                await sending
+        ours, theirs = new_pair_at(number)
+        with ours, theirs:
+            loop.add_writer(ours, print)  # the number is nobody's
+            assert loop.remove_writer(ours)
+
+    run(main)
+
+
+# What a turn calls is what was there before libuv looked, then what libuv found.
+
+
+@only_ours
+def test_an_accept_that_is_given_up_takes_no_connection(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            task = loop.create_task(loop.sock_accept(server))
+            await asyncio.sleep(0)
+            with socket.create_connection(server.getsockname()) as client:
+                loop.call_soon(task.cancel)
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                accepted, address = await loop.sock_accept(server)
+                accepted.close()
+                assert address == client.getsockname()
+
+    run(main)
+
+
+@only_ours
+def test_a_connection_accepted_for_nobody_is_closed(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            task = loop.create_task(loop.sock_accept(server))
+            await asyncio.sleep(0)
+            with socket.create_connection(server.getsockname()) as client:
+                client.setblocking(False)
+                loop.call_soon(loop.call_soon, task.cancel)
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                assert await loop.sock_recv(client, 1) == b""
 
     run(main)
 

@@ -22,6 +22,7 @@ from uvbind import Async, Loop, Timer, UVError, getaddrinfo, getnameinfo
 from uvbind._dns import numeric_addresses
 from uvbind._uvbind import lib
 from uvbind.aio._metrics import Measured
+from uvbind.aio._numbers import Numbers
 from uvbind.aio._selector import Selector
 from uvbind.aio._transports import SocketTransport
 
@@ -43,7 +44,7 @@ class _Loop(Loop):
         return self._above._woken or bool(self._later)
 
 
-class EventLoop(Measured, _Base):  # type: ignore[misc]
+class EventLoop(Measured, Numbers, _Base):  # type: ignore[misc]
     """An asyncio event loop on libuv. `uv` is the uvbind.Loop below, for its own handles."""
 
     def __init__(self) -> None:

@@ -166,7 +166,7 @@ class SocketTransport(_Base):  # type: ignore[misc]
         return not (self._buffer or self._conn_lost or self._eof or self._empty_waiter)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
-        del self._loop._streams[self._sock_fd]
+        self._loop._let_go_of(self)
         self._sock: Any = _Closing(self._stream)
         super()._call_connection_lost(exc)
 
