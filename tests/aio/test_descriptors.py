@@ -102,6 +102,28 @@ def test_what_was_given_up_in_this_turn_leaves_the_next_owner_alone(run, next_ow
 
 
 @only_ours
+def test_the_socket_object_of_a_transport_closes_nobody_else(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = new_pair()
+        number = ours.fileno()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        ours.close()
+        other, another = new_pair()
+        with other, another, theirs:
+            assert number not in (other.fileno(), another.fileno())
+            theirs.send(b"x")
+            assert await reader.readexactly(1) == b"x"  # it is the transport's
+            writer.close()
+            await writer.wait_closed()
+            assert await loop.sock_recv(theirs, 10) == b"" and ours.fileno() == -1
+            other.send(b"y")
+            assert another.recv(10) == b"y"
+
+    run(main)
+
+
+@only_ours
 def test_sendfile_ends_with_its_connection(run):
     async def main():
         loop = asyncio.get_running_loop()

@@ -34,7 +34,7 @@ class _Stream(TCP):
         self.transport._lend()
 
     def _begin_close(self) -> None:
-        if self.sock is not None:
+        if self.sock is not None and self._in_use():
             self.sock.detach()
         super()._begin_close()
 
@@ -49,6 +49,8 @@ class _Closing:
 class SocketTransport(_Base):  # type: ignore[misc]
     """A connection over a stream socket."""
 
+    _sock: Any  # and in the end what stands for it
+
     def __init__(
         self,
         loop: Any,
@@ -59,13 +61,14 @@ class SocketTransport(_Base):  # type: ignore[misc]
         server: Any = None,
     ) -> None:
         self._stream = stream = _Stream(loop.uv)
+        stream.sock, stream.transport = sock, self  # the stream keeps the transport
         fd = sock.fileno()
         try:
             stream.open(fd)
         except BaseException:
             stream.close()
             raise
-        stream.sock, stream.transport = sock, self  # the stream keeps the transport
+        sock._io_refs += 1  # type: ignore[attr-defined]  # closing it does not close libuv's number
         self._context: contextvars.Context | None = None  # while libuv reads, and so
         self._fills = False  # into buffers of the protocol's
         self._try_write = FAST["try_writer"](stream._address) if FAST else _not_now
@@ -167,7 +170,7 @@ class SocketTransport(_Base):  # type: ignore[misc]
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         self._loop._let_go_of(self)
-        self._sock: Any = _Closing(self._stream)
+        self._sock = _Closing(self._stream)
         super()._call_connection_lost(exc)
 
 
