@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+import ssl
 import tempfile
 
 import pytest
@@ -180,6 +182,24 @@ def test_a_connection_accepted_for_nobody_is_closed(run):
                 loop.call_soon(loop.call_soon, task.cancel)
                 with pytest.raises(asyncio.CancelledError):
                     await task
+                assert await loop.sock_recv(client, 1) == b""
+
+    run(main)
+
+
+@only_ours
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_connection_to_a_server_that_closes_right_then(run, tls):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_debug(False)  # or asyncio says what became of it
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.setblocking(False)
+            loop.call_soon(loop.call_soon, server.close)  # between accept() and its transport
+            with contextlib.suppress(ConnectionResetError):
                 assert await loop.sock_recv(client, 1) == b""
 
     run(main)

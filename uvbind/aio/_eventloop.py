@@ -254,7 +254,11 @@ class EventLoop(Measured, Numbers, _Base):  # type: ignore[misc]
         ssl_protocol: Any = sslproto.SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
-        transport = SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
+        try:
+            transport = SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
+        except BaseException:
+            ssl_protocol._app_transport._closed = True  # which would warn that it is not
+            raise
         # asyncio asks the transport, which it forgets when the connection is lost: here that may
         # be before who waits for the connection gets to look at it.
         ssl_protocol._extra.update(transport._extra)

@@ -73,7 +73,13 @@ class SocketTransport(_Base):  # type: ignore[misc]
         self._fills = False  # into buffers of the protocol's
         self._try_write = FAST["try_writer"](stream._address) if FAST else _not_now
         loop._streams[fd] = self
-        super().__init__(loop, sock, protocol, waiter, extra, server)
+        try:
+            super().__init__(loop, sock, protocol, waiter, extra, server)
+        except BaseException:  # asyncio fails so when the server was closed a moment ago
+            del loop._streams[fd]
+            stream.close()
+            self._sock = None
+            raise
 
     # asyncio has the loop watch the descriptor, and the loop calls these.
 
