@@ -206,6 +206,42 @@ def test_a_connection_to_a_server_that_closes_right_then(run, tls):
 
 
 @only_ours
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_tls_that_is_given_up_before_the_handshake_is_closed(run, turns):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = new_pair()
+        task = loop.create_task(
+            loop.create_connection(
+                asyncio.Protocol,
+                sock=ours,
+                ssl=ssl.create_default_context(),
+                server_hostname="localhost",
+            )
+        )
+        for _ in range(1 + turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with theirs:
+            while await loop.sock_recv(theirs, 1000):  # until the end
+                pass
+
+    run(main)
+
+
+def test_transports_outlive_their_loop(new_loop):
+    loop = new_loop()
+    ours, theirs = new_pair()
+    transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=ours))
+    loop.close()
+    with ours, theirs, pytest.raises(RuntimeError, match="closed"):
+        transport.close()
+    transport._sock = None  # asyncio would warn, which says so elsewhere
+
+
+@only_ours
 @needs_fork
 def test_a_forked_child_leaves_what_the_parent_watches(run):
     async def main():

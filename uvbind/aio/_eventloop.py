@@ -61,6 +61,7 @@ class EventLoop(Measured, Numbers, _Base):  # type: ignore[misc]
         """Close the loop, and what is left open in `uv`."""
         super().close()  # raises while it runs
         self.uv.__exit__(None, None, None)
+        self._streams.clear()
 
     # -- turns
 
@@ -259,6 +260,9 @@ class EventLoop(Measured, Numbers, _Base):  # type: ignore[misc]
         except BaseException:
             ssl_protocol._app_transport._closed = True  # which would warn that it is not
             raise
+        if waiter is not None:
+            # asyncio closes what was given up, which does nothing before the handshake begins.
+            waiter.add_done_callback(lambda waiter: waiter.cancelled() and transport.abort())
         # asyncio asks the transport, which it forgets when the connection is lost: here that may
         # be before who waits for the connection gets to look at it.
         ssl_protocol._extra.update(transport._extra)
