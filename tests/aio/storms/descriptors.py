@@ -35,6 +35,7 @@ async def sock_connect(world: World) -> None:
         sock.setblocking(False)
         await world.loop.sock_connect(sock, world.echo)
         await exchange(world, sock)
+        world.counts["finished"] += 1
 
 
 async def exchange(world: World, sock: socket.socket) -> None:
