@@ -242,6 +242,34 @@ def test_transports_outlive_their_loop(new_loop):
 
 
 @only_ours
+def test_a_write_after_the_loop_is_closed_is_written_to_nobody(new_loop):
+    first = new_loop()
+    pairs = [new_pair() for _ in range(30)]
+    late, _ = first.run_until_complete(first.create_connection(asyncio.Protocol, sock=pairs[0][0]))
+    first.close()
+    second = new_loop()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        for ours, _ in pairs[1:]:  # some of them get the memory of what was closed
+            await loop.create_connection(asyncio.Protocol, sock=ours)
+        with pytest.raises(RuntimeError, match="closed"):
+            late.write(b"x")
+        for _, theirs in pairs[1:]:
+            with pytest.raises(BlockingIOError):
+                theirs.recv(1)
+
+    second.run_until_complete(main())
+    transports = list(second._streams.values())
+    second.close()
+    for transport in [late, *transports]:
+        transport._sock = None  # asyncio would warn
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+
+
+@only_ours
 @needs_fork
 def test_a_forked_child_leaves_what_the_parent_watches(run):
     async def main():

@@ -36,6 +36,9 @@ class _Stream(TCP):
     def _begin_close(self) -> None:
         if self.sock is not None and self._in_use():
             self.sock.detach()
+        self.transport._try_write = (
+            _not_now  # C is done with the handle, maybe before the transport
+        )
         super()._begin_close()
 
 
