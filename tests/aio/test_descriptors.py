@@ -287,3 +287,25 @@ def test_a_forked_child_leaves_what_the_parent_watches(run):
             assert loop.remove_reader(ours)
 
     run(main)
+
+
+@needs_fork
+def test_a_forked_child_can_close_the_loop(new_loop):
+    loop = new_loop()
+    ours, theirs = new_pair()
+    transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=ours))
+
+    def child():
+        loop.close()
+        another = new_loop()
+        another.run_until_complete(asyncio.sleep(0))
+        another.close()
+        return loop.is_closed()
+
+    assert in_child(child) == "True"
+    with theirs:
+        transport.write(b"x")
+        assert theirs.recv(1) == b"x"
+        transport.close()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()

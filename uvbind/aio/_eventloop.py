@@ -164,7 +164,8 @@ class EventLoop(Measured, Numbers, _Base):  # type: ignore[misc]
         self._async = Async(self.uv, self._on_async)
 
     def _close_self_pipe(self) -> None:
-        self._async.close()
+        if not self.uv._forked:  # a child that closes the loop leaves it to its parent
+            self._async.close()
 
     def _write_to_self(self) -> None:
         with contextlib.suppress(UVError):  # closed: asyncio too says nothing then

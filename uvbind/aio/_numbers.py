@@ -39,7 +39,7 @@ class Numbers(_Base):  # type: ignore[misc]
         try:
             return await future
         except asyncio.CancelledError:
-            if not future.cancelled() and future.exception() is None:
+            if future.done() and not future.cancelled() and not future.exception():
                 future.result()[0].close()
             raise
 
@@ -52,16 +52,18 @@ class Numbers(_Base):  # type: ignore[misc]
         fd = transport._sock_fd
         del self._streams[fd]
         waiter = transport._empty_waiter
-        if waiter is not None and waiter.done():  # asyncio would tell it once more
+        sends_file = waiter is not None and waiter.done()
+        if sends_file:  # asyncio would end the waiter once more, and leave sendfile waiting
             transport._empty_waiter = None
         key = self._selector.get_map().get(fd)
-        if key is not None:  # sendfile waits to go on
-            self._selector.unregister(fd)
-            for handle in filter(None, key.data):
-                future = handle._args and handle._args[0]
-                handle.cancel()
-                if asyncio.isfuture(future) and not future.done():
-                    future.set_exception(ConnectionError("Connection is closed by peer"))
+        if key is None:
+            return
+        self._selector.unregister(fd)
+        for handle in filter(None, key.data):
+            future = handle._args and handle._args[0]
+            handle.cancel()
+            if sends_file and asyncio.isfuture(future) and not future.done():
+                future.set_exception(ConnectionError("Connection is closed by peer"))
 
     async def _sendfile_native(self, transport: Any, *arguments: Any) -> Any:
         fd = transport._sock_fd

@@ -74,7 +74,8 @@ class Selector(selectors.DefaultSelector):
         return []
 
     def close(self) -> None:
-        self._poll.close()
+        if not self._uv._forked:
+            self._poll.close()
         super().close()
 
     def _on_ready(self, poll: Poll, events: int, error: UVError | None) -> None:

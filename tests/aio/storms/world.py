@@ -20,10 +20,10 @@ FAILURES = ["Transport is closing"]  # RuntimeErrors, beside every OSError
 
 
 def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    pem = Path(__file__).with_name("localhost.pem")
+    pem = str(Path(__file__).with_name("localhost.pem"))
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(pem)
-    client = ssl.create_default_context(cafile=str(pem))
+    client = ssl.create_default_context(cafile=pem)
     return server, client
 
 
