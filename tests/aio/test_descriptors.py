@@ -206,6 +206,20 @@ def test_a_connection_to_a_server_that_closes_right_then(run, tls):
 
 
 @only_ours
+def test_a_connection_for_which_there_is_no_protocol_is_closed(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_debug(False)  # or asyncio says what became of it
+        server = await loop.create_server(lambda: 1 / 0, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.setblocking(False)
+            assert await loop.sock_recv(client, 1) == b""
+        server.close()
+
+    run(main)
+
+
+@only_ours
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_tls_that_is_given_up_before_the_handshake_is_closed(run, turns):
     async def main():

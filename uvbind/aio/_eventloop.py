@@ -231,6 +231,7 @@ class EventLoop(Measured, Numbers, _Base):  # type: ignore[misc]
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exception:
+            conn.close()  # which asyncio leaves to the garbage collector
             if self._debug:
                 self.call_exception_handler({**context, "exception": exception})
 
