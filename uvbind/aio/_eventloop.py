@@ -300,7 +300,10 @@ class EventLoop(Measured, Numbers, _Base):  # type: ignore[misc]
         )
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
-        return await self._look_up(getnameinfo, sockaddr, flags)
+        try:
+            return await self._look_up(getnameinfo, sockaddr, flags)
+        except (TypeError, ValueError, OverflowError):  # no address to us: socket's words for it
+            return await super().getnameinfo(sockaddr, flags)
 
     async def _look_up(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         future = self.create_future()

@@ -28,17 +28,26 @@ class _Stream(TCP):
     """The stream of a transport; when it closes, the socket object has nothing left to close."""
 
     transport: SocketTransport
-    sock: socket.socket | None = None  # whose descriptor libuv has
+    sock: Any = None  # whose descriptor libuv has
+
+    def take(self, sock: socket.socket) -> None:
+        """From now on the descriptor is libuv's. Who closes the socket object all the same does
+        not close that under it: it waits, as for a file that makefile() has made."""
+        self.sock = sock
+        if isinstance(sock, socket.socket):
+            sock._io_refs += 1  # type: ignore[attr-defined]
 
     def _lend(self) -> None:
         self.transport._lend()
 
     def _begin_close(self) -> None:
-        if self.sock is not None and self._in_use():
-            self.sock.detach()
-        self.transport._try_write = (
-            _not_now  # C is done with the handle, maybe before the transport
-        )
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            sock.detach()
+            if isinstance(sock, socket.socket):
+                sock._io_refs -= 1  # type: ignore[attr-defined]
+            sock.close()  # of a class of the program's there is more to do
+        self.transport._try_write = _not_now  # C is done with the handle, we perhaps are not
         super()._begin_close()
 
 
@@ -64,14 +73,14 @@ class SocketTransport(_Base):  # type: ignore[misc]
         server: Any = None,
     ) -> None:
         self._stream = stream = _Stream(loop.uv)
-        stream.sock, stream.transport = sock, self  # the stream keeps the transport
+        stream.transport = self  # the stream keeps the transport
         fd = sock.fileno()
         try:
             stream.open(fd)
         except BaseException:
             stream.close()
             raise
-        sock._io_refs += 1  # type: ignore[attr-defined]  # closing it does not close libuv's number
+        stream.take(sock)
         self._context: contextvars.Context | None = None  # while libuv reads, and so
         self._fills = False  # into buffers of the protocol's
         self._try_write = FAST["try_writer"](stream._address) if FAST else _not_now

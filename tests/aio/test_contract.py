@@ -1,0 +1,79 @@
+"""Where asyncio's own loop is the measure: what a program may do, and what it then gets."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+
+import pytest
+
+NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+
+@pytest.mark.parametrize(
+    "address",
+    [("localhost", 80), ("127.0.0.1", "http"), ("127.0.0.1",), ("::1", 80, 1 << 20), None],
+)
+def test_getnameinfo_refuses_what_socket_refuses(run, address):
+    def refused() -> type[BaseException]:
+        with pytest.raises(Exception) as caught:  # noqa: B017 -- whatever it is
+            socket.getnameinfo(address, NUMERIC)
+        return caught.type
+
+    async def main():
+        with pytest.raises(refused()):
+            await asyncio.get_running_loop().getnameinfo(address, NUMERIC)
+
+    run(main)
+
+
+class Socket(socket.socket):
+    """A program's own kind of socket."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+        super().close()
+
+
+def socket_pair(kind: type[socket.socket]) -> tuple[socket.socket, socket.socket]:
+    one, other = socket.socketpair()
+    return kind(fileno=one.detach()), other
+
+
+def test_a_socket_that_a_transport_has_is_closed_by_its_own_close(run):
+    async def main():
+        one, other = socket_pair(Socket)
+        with other:
+            _, writer = await asyncio.open_connection(sock=one)
+            writer.close()
+            await writer.wait_closed()
+            assert one.closed and one.fileno() == -1
+
+    run(main)
+
+
+def test_closing_the_socket_of_a_transport_reaches_no_other_descriptor(new_loop):
+    """A mistake, and asyncio's transport fails; but what is opened next must not suffer for it."""
+    loop = new_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+
+    async def main():
+        one, other = socket_pair(socket.socket)
+        with other:
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=one)
+            one.close()
+            stranger, peer = socket.socketpair()  # where one was, if that is free now
+            with stranger, peer:
+                transport.write(b"data")
+                transport.abort()
+                del transport
+                await asyncio.sleep(0.001)
+                gc.collect()
+                stranger.send(b"own")
+                assert peer.recv(100) == b"own"
+
+    loop.run_until_complete(main())
+    loop.close()
