@@ -11,6 +11,7 @@ from uvbind._callbacks import crossing
 from uvbind._errors import check
 from uvbind._handle import Handle
 from uvbind._loop import Loop
+from uvbind._ownership import for_any_thread
 from uvbind._uvbind import ffi, lib
 
 _ASYNC_CB = ffi.addressof(lib, "uvb_async_cb")
@@ -29,6 +30,7 @@ class Async(Handle):
         self._lock = threading.RLock()  # reentrant, for a signal handler that sends
         super().__init__(loop, "uv_async_t *", lib.uv_async_init, _ASYNC_CB)
 
+    @for_any_thread
     def send(self) -> None:
         """Wake the loop; callable from any thread and from signal handlers.
 

@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from types import CodeType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from uvbind._callbacks import running
 from uvbind._uvbind import lib
@@ -16,11 +18,19 @@ from uvbind._uvbind import lib
 if TYPE_CHECKING:
     from uvbind._loop import Loop
 
+F = TypeVar("F", bound=Callable[..., object])
 _loops: weakref.WeakSet[Loop] = weakref.WeakSet()
 _claiming = threading.Lock()  # held while a thread makes a loop its own
 # PyPy's compiled code does not always survive that another thread looks at its frames.
 _FRAMES = sys.implementation.name != "pypy"
+_for_any_thread: set[CodeType] = set()
 _LONGEST_VERB = 0.02  # seconds: many times what the longest one takes, its thread waiting included
+
+
+def for_any_thread(function: F) -> F:
+    """Mark a verb that does not use the loop, so that others may run it meanwhile."""
+    _for_any_thread.add(function.__code__)
+    return function
 
 
 class Owned:
@@ -58,7 +68,8 @@ class Owned:
             while frame is not None and frame.f_globals.get("__package__") == "uvbind":
                 for name in ("self", "loop"):
                     user = frame.f_locals.get(name)
-                    if user is self or getattr(user, "_loop", None) is self:
+                    uses = user is self or getattr(user, "_loop", None) is self
+                    if uses and frame.f_code not in _for_any_thread:
                         self._c.owner = before
                         raise RuntimeError("run: another thread is using the loop right now")
                 frame = frame.f_back

@@ -11,7 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers import ignore, listening, run_python
+from helpers import ignore, listening, run_python, soon
 
 import uvbind
 
@@ -287,3 +287,39 @@ def test_two_threads_cannot_crash_a_loop_that_a_third_runs():
         timer.close()
     loop.run()
     loop.close()
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="looks at another thread's frames")
+def test_a_loop_runs_while_its_maker_is_in_the_middle_of_a_send():
+    woken: list[int] = []
+    ready, locked = threading.Event(), threading.Event()
+
+    def wake(handle: uvbind.Async) -> None:
+        woken.append(threading.get_ident())
+        handle.close()
+
+    def make_and_send() -> None:
+        handle = uvbind.Async(uvbind.Loop(), wake)
+        soon(handle.loop, lambda: handle._lock.release())
+        made.append((handle, threading.get_ident()))
+        ready.set()
+        assert locked.wait(30)
+        handle.send()
+
+    made: list[tuple[uvbind.Async, int]] = []
+    with ThreadPoolExecutor(1) as threads:
+        maker = threads.submit(make_and_send)
+        assert ready.wait(30)
+        handle, thread = made[0]
+        handle._lock.acquire()  # of two lines of send() it waits between
+        locked.set()
+        while sys._current_frames()[thread].f_code is not uvbind.Async.send.__code__:
+            pass
+        try:
+            handle.loop.run()
+        except RuntimeError:
+            handle._lock.release()
+            raise
+        maker.result(30)
+    assert woken == [threading.get_ident()]
+    handle.loop.close()
