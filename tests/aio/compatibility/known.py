@@ -4,7 +4,4 @@ KNOWN = {
     "Transport: a dropped one warns, and its socket is closed": (
         "one that is neither read from nor closed stays open until its loop is closed"
     ),
-    "loop.add_reader: a watched socket that is closed: the other side is told": (
-        "what libuv watches is a duplicate of the descriptor, open until `remove_reader()`"
-    ),
 }
