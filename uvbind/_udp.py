@@ -33,7 +33,7 @@ class UDP(UDPSending, UDPOptions):
 
     _on_read: Callable[..., object] | None = None
     _receiving = False
-    _batching = False
+    _batching = 0  # of what batches are made: tuples of so many parts
 
     def __init__(
         self, loop: Loop, family: int = socket.AF_UNSPEC, *, recvmmsg: bool = False
@@ -43,7 +43,7 @@ class UDP(UDPSending, UDPOptions):
         super().__init__(loop, "uv_udp_t *", lib.uv_udp_init_ex, flags)
         # What uv_accept takes, for a UDP handle that arrives over a pipe.
         self._uv_stream = ffi.cast("uv_stream_t *", self._uv_handle)
-        self._batch: list[Datagram] = []
+        self._batch: list[Any] = []
 
     # -- addresses
 
@@ -113,7 +113,7 @@ class UDP(UDPSending, UDPOptions):
         uv_udp_recv_start.
         """
         _check.function("callback", callback)
-        self._recv_start(callback, False)
+        self._recv_start(callback, 0)
 
     def recv_batch_start(
         self: Self,
@@ -127,12 +127,12 @@ class UDP(UDPSending, UDPOptions):
         Wraps uv_udp_recv_start.
         """
         _check.function("callback", callback)
-        self._recv_start(callback, True)
+        self._recv_start(callback, 3)
 
-    def _recv_start(self, callback: Callable[..., object], batch: bool) -> None:
+    def _recv_start(self, callback: Callable[..., object], batching: int) -> None:
         self._open()
-        check(lib.uvb_udp_recv_start(self._c, batch), "recv_start")
-        self._on_read, self._batching, self._receiving = callback, batch, True
+        check(lib.uvb_udp_recv_start(self._c, batching), "recv_start")
+        self._on_read, self._batching, self._receiving = callback, batching, True
         if FAST:
             FAST["reader"](self._address, self, callback)
 
@@ -153,7 +153,7 @@ class UDP(UDPSending, UDPOptions):
             return
         payload, address = ffi.unpack(data, nread), _sender(sender)
         if self._batching:
-            self._batch.append((payload, address, flags))
+            self._batch.append((payload, address, flags)[: self._batching])
         else:
             assert self._on_read is not None
             self._on_read(self, payload, address, flags, None)

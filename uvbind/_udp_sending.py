@@ -27,9 +27,10 @@ class UDPSending(SocketBuffers):
         super().__init__(loop, ctype, init, *arguments)
         self._address = int(ffi.cast("uintptr_t", self._c))
         self._send_now: Callable[..., int | None] = self._send_bytes
+        self._try_send: Callable[..., int | None] = _not_now
         self._send_batch: Callable[..., int | None] = _not_now
         if FAST:
-            self._send_now, self._send_batch = FAST["senders"](self._address, _raw)
+            self._send_now, self._try_send, self._send_batch = FAST["senders"](self._address, _raw)
 
     def send(
         self: Self,
@@ -59,10 +60,12 @@ class UDPSending(SocketBuffers):
         Raises UVError like send(), and BlockingIOError (EAGAIN) when the kernel does not take
         it. Wraps uv_udp_try_send.
         """
-        buffers, keep = _buffer(_check.buffer("data", data))
-        storage = _storage(address)  # may run any code, that closes the handle too
-        sent = lib.uv_udp_try_send(self._open(), buffers, 1, storage)
-        del keep
+        sent = self._try_send(data, address)
+        if sent is None:
+            buffers, keep = _buffer(_check.buffer("data", data))
+            storage = _storage(address)  # may run any code, that closes the handle too
+            sent = int(lib.uv_udp_try_send(self._open(), buffers, 1, storage))
+            del keep
         return check(sent, "try_send")
 
     def try_send_batch(self, datagrams: Iterable[tuple[Any, Address | None]]) -> int:
@@ -164,7 +167,7 @@ class UDPSending(SocketBuffers):
     # -- for the other modules
 
     def _begin_close(self) -> None:
-        self._send_now = self._send_batch = _not_now
+        self._send_now = self._try_send = self._send_batch = _not_now
         super()._begin_close()
 
 

@@ -95,7 +95,7 @@ static int add_to_batch(uvb_handle *handle, PyObject *payload, PyObject *sender,
     handle->batch = PyList_New(0);
   if (handle->batch == NULL)
     return -1;
-  datagram = PyTuple_Pack(3, payload, sender, flags);
+  datagram = PyTuple_Pack(handle->batching, payload, sender, flags); /* perhaps without flags */
   if (datagram == NULL)
     return -1;
   failure = PyList_Append(handle->batch, datagram);

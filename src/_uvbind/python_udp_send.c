@@ -17,7 +17,8 @@ static int is_plain(PyObject *address) {
 }
 
 /* The raw form of an address, a bytes object that `book` holds from then on: a new reference.
- * `pack` is Python's, for those that are not in the book yet. */
+ * `pack` is Python's, for those that are not in the book yet; its None, for those that are not
+ * for us to send to, the book does not hold. */
 static PyObject *look_up(PyObject *book, PyObject *pack, PyObject *address) {
   enum { PAGES = 1024 };
   PyObject *raw = PyDict_GetItemWithError(book, address);
@@ -27,7 +28,7 @@ static PyObject *look_up(PyObject *book, PyObject *pack, PyObject *address) {
     return raw;
   }
   raw = PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(pack, address, NULL);
-  if (raw != NULL) {
+  if (raw != NULL && raw != Py_None) {
     if (PyDict_Size(book) >= PAGES)
       PyDict_Clear(book);
     PyDict_SetItem(book, address, raw);
@@ -48,29 +49,43 @@ static int usable(uvb_handle *handle) {
          !uv_is_closing(&handle->uv.handle);
 }
 
-/* send_now(data, address) -> 0 or libuv's error; None, with nothing done, leaves it to
- * Python: other types than the commonest, another thread, a closed handle. */
-static PyObject *send_now(PyObject *self, PyObject *args) {
+/* One datagram; `later`: libuv is to keep it when the kernel does not take it. */
+static PyObject *send_one(PyObject *self, PyObject *args, int later) {
   PyObject *book, *pack, *data, *address, *raw = NULL;
   uvb_handle *handle = udp_of(self, &book, &pack);
   const struct sockaddr *storage = NULL;
-  int err;
+  const char *bytes;
+  size_t size;
+  int result;
 
-  if (!PyArg_UnpackTuple(args, "send_now", 2, 2, &data, &address))
+  if (!PyArg_UnpackTuple(args, "send", 2, 2, &data, &address))
     return NULL;
   if (!PyBytes_CheckExact(data) || !is_plain(address) || !usable(handle))
     Py_RETURN_NONE;
   if (address != Py_None) {
     raw = look_up(book, pack, address);
-    if (raw == NULL)
-      return NULL;
+    if (raw == NULL || raw == Py_None)
+      return raw;
+    if (!usable(handle)) { /* a signal's handler closed it meanwhile */
+      Py_DECREF(raw);
+      Py_RETURN_NONE;
+    }
     storage = (const struct sockaddr *)PyBytes_AsString(raw);
   }
-  err = uvb_udp_send_now(handle, PyBytes_AsString(data), (size_t)PyBytes_Size(data), storage,
-                         data);
+  bytes = PyBytes_AsString(data);
+  size = (size_t)PyBytes_Size(data);
+  result = later ? uvb_udp_send_now(handle, bytes, size, storage, data)
+                 : uvb_udp_try_send(handle, bytes, size, storage);
   Py_XDECREF(raw);
-  return PyLong_FromLong(err);
+  return PyLong_FromLong(result);
 }
+
+/* send_now(data, address) -> 0 or libuv's error; None, with nothing done, leaves it to
+ * Python: other types than the commonest, another thread, a closed handle. */
+static PyObject *send_now(PyObject *self, PyObject *args) { return send_one(self, args, 1); }
+
+/* try_send(data, address) -> how many bytes were sent or libuv's error, or None as well. */
+static PyObject *try_send(PyObject *self, PyObject *args) { return send_one(self, args, 0); }
 
 /* A datagram of a batch that is being sent, with references to what libuv reads of it: packing
  * an address can run any code, which might take the list apart. */
@@ -96,9 +111,10 @@ static int unwrap(PyObject *item, PyObject *book, PyObject *pack, const held_dat
     Py_XINCREF(raw);
   } else if (address != Py_None) {
     raw = look_up(book, pack, address);
-    if (raw == NULL) {
+    if (raw == NULL || raw == Py_None) {
       Py_DECREF(item);
-      return -1;
+      Py_XDECREF(raw);
+      return raw == NULL ? -1 : 1;
     }
   }
   held->item = item;
@@ -174,11 +190,14 @@ static PyObject *send_batch(PyObject *self, PyObject *args) {
 }
 
 static PyMethodDef send_now_def = {"send_now", send_now, METH_VARARGS, NULL};
+static PyMethodDef try_send_def = {"try_send", try_send, METH_VARARGS, NULL};
 static PyMethodDef send_batch_def = {"send_batch", send_batch, METH_VARARGS, NULL};
 
-/* senders(address, pack) -> (send_now, send_batch) of the handle at that address. */
+/* senders(address, pack) -> (send_now, try_send, send_batch) of the handle at that address. */
 PyObject *uvb_senders(PyObject *module, PyObject *args) {
-  PyObject *address, *pack, *capsule, *book, *self, *one, *many, *both = NULL;
+  static PyMethodDef *const defs[] = {&send_now_def, &try_send_def, &send_batch_def};
+  enum { COUNT = sizeof defs / sizeof *defs };
+  PyObject *address, *pack, *capsule, *book, *self, *function, *all;
   uvb_handle *handle;
   (void)module;
 
@@ -190,16 +209,18 @@ PyObject *uvb_senders(PyObject *module, PyObject *args) {
   capsule = PyCapsule_New(handle, NULL, NULL);
   book = PyDict_New();
   self = capsule != NULL && book != NULL ? PyTuple_Pack(3, capsule, book, pack) : NULL;
-  one = self != NULL ? PyCFunction_NewEx(&send_now_def, self, NULL) : NULL;
-  many = self != NULL ? PyCFunction_NewEx(&send_batch_def, self, NULL) : NULL;
-  if (one != NULL && many != NULL)
-    both = PyTuple_Pack(2, one, many);
-  Py_XDECREF(many);
-  Py_XDECREF(one);
+  all = self != NULL ? PyTuple_New(COUNT) : NULL;
+  for (int i = 0; all != NULL && i < COUNT; i++) {
+    function = PyCFunction_NewEx(defs[i], self, NULL);
+    if (function == NULL)
+      Py_CLEAR(all);
+    else
+      PyTuple_SetItem(all, i, function);
+  }
   Py_XDECREF(self);
   Py_XDECREF(book);
   Py_XDECREF(capsule);
-  return both;
+  return all;
 }
 
 #endif

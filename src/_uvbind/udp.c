@@ -20,7 +20,7 @@ static void recv_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
   if (uv_is_closing((uv_handle_t *)udp)) /* by the callback: libuv hands over the others still */
     return;
   if (sender != NULL) {
-    ours->batched += ours->batching;
+    ours->batched += ours->batching != 0;
     uvb_python_datagram(ours, buffer->base, nread, sender, flags & UV_UDP_PARTIAL);
     if (ours->batched < UVB_DATAGRAM_TURN)
       return;
@@ -97,6 +97,14 @@ int uvb_udp_send_now(uvb_handle *handle, const char *data, size_t size,
     free(rest);
   }
   return err;
+}
+
+/* A datagram for now or not at all: how many bytes were sent, or libuv's error. */
+int uvb_udp_try_send(uvb_handle *handle, const char *data, size_t size,
+                     const struct sockaddr *address) {
+  uv_buf_t buffer = uv_buf_init((char *)data, (unsigned int)size);
+  return size > UVB_DATAGRAM_SIZE ? UV_EMSGSIZE
+                                  : uv_udp_try_send(&handle->uv.udp, &buffer, 1, address);
 }
 
 /* Sends as many of `count` datagrams as the kernel takes and returns how many, or the error of

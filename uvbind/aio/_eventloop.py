@@ -21,6 +21,7 @@ from typing import Any
 from uvbind import Async, Loop, Timer, UVError, getaddrinfo, getnameinfo
 from uvbind._dns import numeric_addresses
 from uvbind._uvbind import lib
+from uvbind.aio import _datagrams
 from uvbind.aio._metrics import Measured
 from uvbind.aio._numbers import Numbers
 from uvbind.aio._selector import Selector
@@ -269,6 +270,12 @@ class EventLoop(Measured, Numbers, _Base):  # type: ignore[misc]
         # be before who waits for the connection gets to look at it.
         ssl_protocol._extra.update(transport._extra)
         return ssl_protocol._app_transport
+
+    def _make_datagram_transport(self, sock: Any, *arguments: Any) -> Any:
+        if not _datagrams.takes(sock):
+            return super()._make_datagram_transport(sock, *arguments)
+        self._ensure_fd_no_transport(sock)
+        return _datagrams.DatagramTransport(self, sock, *arguments)
 
     def _add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
         stream = self._streams.get(fd)

@@ -49,6 +49,8 @@ int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *objec
 int uvb_udp_recv_start(uvb_handle *handle, int batch);
 int uvb_udp_send_now(uvb_handle *handle, const char *data, size_t size,
                      const struct sockaddr *address, void *object);
+int uvb_udp_try_send(uvb_handle *handle, const char *data, size_t size,
+                     const struct sockaddr *address);
 int uvb_udp_send_batch(uvb_handle *handle, unsigned int count, uv_buf_t *datagrams,
                        struct sockaddr **addresses);
 int uvb_signal_start(uvb_handle *handle, int signum, int oneshot);

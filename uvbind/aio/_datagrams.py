@@ -1,0 +1,271 @@
+"""Datagram transports: asyncio's own, with libuv receiving and sending.
+
+libuv owns the descriptor. It receives many datagrams with one system call, and the protocol gets
+them one after the other, or all at once if it likes; sending is tried at once. All else is
+asyncio's: flow control, what does not go out at once, and the rarer kinds of addresses.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import socket
+import sys
+from asyncio import selector_events
+from collections.abc import Iterable, Iterator
+from threading import get_ident
+from typing import Any
+
+from uvbind import UDP, UVError
+from uvbind._address import pack, unpack
+from uvbind._callbacks import FAST
+from uvbind._errors import uv_error
+from uvbind._uvbind import ffi, lib
+
+_Base: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
+_Datagram = tuple[bytes, Any]
+_PARTS = {socket.AF_INET: 2, socket.AF_INET6: 4}  # of an address
+# Not an error of the datagram's: asyncio's way of sending tells what it is, or waits.
+_NOT_NOW = frozenset((None, lib.UV_EAGAIN, lib.UV_EDESTADDRREQ))
+_SENDS_EMPTY = sys.version_info >= (3, 13)  # asyncio drops them before
+
+
+def takes(sock: Any) -> bool:
+    """Tell whether it is a socket for DatagramTransport.
+
+    Of other families libuv does not know the senders' addresses; raw sockets it does not take.
+    """
+    return sock.family in _PARTS and sock.type == socket.SOCK_DGRAM
+
+
+class _Socket(UDP):
+    """The handle of a transport; when it closes, the socket object has nothing left to close."""
+
+    transport: DatagramTransport
+    sock: socket.socket | None = None  # whose descriptor libuv has
+
+    def take(self, sock: socket.socket) -> None:
+        shared = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+        self.open(sock.fileno())
+        self.sock = sock
+        # libuv lets others bind to the address of any socket that it is given: not unasked.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shared)
+
+    def _begin_close(self) -> None:
+        if self.sock is not None:
+            self.sock.detach()
+            self.transport._try_send = self.transport._send_batch = _not_now
+        super()._begin_close()
+
+
+class DatagramTransport(_Base):  # type: ignore[misc]
+    """A datagram endpoint over an IPv4 or IPv6 socket."""
+
+    def __init__(
+        self,
+        loop: Any,
+        sock: socket.socket,
+        protocol: Any,
+        address: Any = None,
+        waiter: Any = None,
+        extra: Any = None,
+    ) -> None:
+        self._udp = udp = _Socket(loop.uv, recvmmsg=True)
+        udp.transport = self  # which the handle keeps
+        try:
+            udp.take(sock)
+        except BaseException:
+            udp.close()
+            raise
+        self._context: contextvars.Context | None = None  # while libuv receives
+        self._received: Iterator[_Datagram] | None = None  # what the protocol has not got yet
+        self._try_send: Any = self._plain_try_send
+        self._send_batch: Any = _not_now
+        if FAST:
+            _, self._try_send, self._send_batch = FAST["senders"](udp._address, self._raw)
+        else:
+            self._book: dict[Any, Any] = {}
+        self._parts = _PARTS[sock.family]
+        loop._streams[sock.fileno()] = self
+        super().__init__(loop, sock, protocol, address, waiter, extra)
+        # One place to send to: it is connected to it, or asyncio names it every time.
+        self._one_target = bool(address or self._extra["peername"])
+        self._target = None if self._extra["peername"] else address
+
+    # -- receiving: asyncio has the loop watch the descriptor, and the loop asks these
+
+    def _start_reading(self) -> bool:
+        self._context = context = contextvars.copy_context()
+        if self._received is None:
+            self._udp._recv_start(self._on_batch, 2)
+        else:
+            self._loop.call_soon(self._go_on, context, context=context)
+        return True
+
+    def _stop_reading(self) -> bool:
+        """Tell whether libuv did receive, which it no longer does."""
+        if self._context is None:
+            return False
+        self._context = None
+        self._udp.recv_stop()
+        return True
+
+    def set_protocol(self, protocol: Any) -> None:
+        super().set_protocol(protocol)
+        # Of the class, for a mock has everything.
+        self._gets_batches = hasattr(type(protocol), "datagrams_received")
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Have what is left of a batch handed over in the loop's next turn."""
+        if self._stop_reading():
+            self._start_reading()
+
+    def _on_batch(self, udp: _Socket, datagrams: list[_Datagram], error: UVError | None) -> None:
+        context = self._context
+        if context is None:
+            return
+        if error is not None:
+            context.run(self._guarded, self._protocol.error_received, error)
+        else:
+            self._received = iter(datagrams)
+            context.run(self._hand_over, context)
+
+    def _hand_over(self, context: contextvars.Context) -> None:
+        """Give the protocol what was received, for as long as the transport goes on reading."""
+        received = self._received
+        assert received is not None
+        if self._gets_batches:
+            self._received = None
+            self._guarded(self._protocol.datagrams_received, list(received))
+            return
+        try:
+            for data, address in received:
+                self._protocol.datagram_received(data, address)
+                if self._context is not context:
+                    return
+            self._received = None
+        except BaseException as exception:
+            if self._context is context:
+                self._start_over()
+            if isinstance(exception, (SystemExit, KeyboardInterrupt)):
+                raise
+            self._report(self._protocol.datagram_received, exception)
+
+    def _go_on(self, context: contextvars.Context) -> None:
+        """Hand over the rest, and receive more."""
+        if self._context is context:
+            self._hand_over(context)
+            if self._context is context:
+                self._udp._recv_start(self._on_batch, 2)
+
+    def _guarded(self, method: Any, argument: Any) -> None:
+        try:
+            method(argument)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exception:
+            self._report(method, exception)
+
+    def _report(self, method: Any, exception: BaseException) -> None:
+        """What a protocol raises, a datagram endpoint survives."""
+        self._loop.call_exception_handler(
+            {
+                "message": f"Exception in callback {method!r}",
+                "exception": exception,
+                "transport": self,
+                "protocol": self._protocol,
+            }
+        )
+
+    # -- sending
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        if data.__class__ is bytes and data and not self._buffer and not self._conn_lost:
+            if not self._one_target:
+                sent = self._try_send(data, addr)
+            elif addr is None or addr == self._address:
+                sent = self._try_send(data, self._target)
+            else:
+                sent = None
+            if sent not in _NOT_NOW:
+                if sent < 0:
+                    self._protocol.error_received(uv_error(sent, "sendto"))
+                return
+        super().sendto(data, addr)
+
+    def sendto_many(self, datagrams: Iterable[tuple[Any, Any]]) -> None:
+        """Send (data, addr) pairs, as sendto() sends each, with as few system calls as can be.
+
+        The address is None on a connected endpoint. Of failures error_received() hears.
+        """
+        queue = list(datagrams)
+        if not _SENDS_EMPTY:
+            queue = [datagram for datagram in queue if datagram[0] != b""]
+        batch, done = queue, 0
+        if self._one_target:
+            batch = [(data, self._only_target(addr)) for data, addr in queue]
+        while done < len(batch) and not self._buffer and not self._conn_lost:
+            sent = self._send_batch(batch, done)
+            if not sent or sent in _NOT_NOW:
+                break
+            if sent < 0:
+                self._protocol.error_received(uv_error(sent, "sendto_many"))
+            done += max(sent, 1)
+        for data, addr in queue[done:]:
+            self.sendto(data, addr)
+
+    def _only_target(self, addr: Any) -> Any:
+        if self._address and addr is not None and addr != self._address:
+            raise ValueError(f"Invalid address: must be None or {self._address}")
+        return self._target
+
+    def _plain_try_send(self, data: bytes, address: Any) -> int | None:
+        """What the builtin does, where there is none."""
+        udp, storage = self._udp, ffi.NULL
+        if udp.loop._c.owner != get_ident():
+            return None
+        if address is not None:
+            if type(address) is not tuple or not _is_plain(address):
+                return None
+            storage = self._book.get(address)
+            if storage is None:
+                storage = self._storage(address)
+                if storage is None:
+                    return None
+                if len(self._book) >= 1024:
+                    self._book.clear()
+                self._book[address] = storage
+        return int(lib.uvb_udp_try_send(udp._c, data, len(data), storage))
+
+    def _storage(self, address: tuple[Any, ...]) -> Any:
+        """The address as libuv has it; None for one that is for the socket module to resolve,
+        or to refuse."""
+        if "%" in address[0] or len(address) not in (2, self._parts):
+            return None
+        try:
+            storage = pack(address)
+        except (TypeError, ValueError):
+            return None
+        return storage if len(unpack(storage)) == self._parts else None
+
+    def _raw(self, address: tuple[Any, ...]) -> bytes | None:
+        storage = self._storage(address)
+        return None if storage is None else bytes(ffi.buffer(storage))
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        del self._loop._streams[self._sock_fd]
+        self._sock = self._udp  # asyncio's last step is to close it
+        super()._call_connection_lost(exc)
+
+
+def _is_plain(address: tuple[Any, ...]) -> bool:
+    return (
+        bool(address)
+        and type(address[0]) is str
+        and all(type(number) is int for number in address[1:])
+    )
+
+
+def _not_now(first: Any, second: Any) -> int | None:
+    """The fast lanes of a closed handle: leave it to asyncio."""
+    return None
