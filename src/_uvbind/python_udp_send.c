@@ -62,6 +62,10 @@ static PyObject *send_one(PyObject *self, PyObject *args, int later) {
     return NULL;
   if (!PyBytes_CheckExact(data) || !is_plain(address) || !usable(handle))
     Py_RETURN_NONE;
+  bytes = PyBytes_AsString(data);
+  size = (size_t)PyBytes_Size(data);
+  if (size == 0 && !later)
+    Py_RETURN_NONE;
   if (address != Py_None) {
     raw = look_up(book, pack, address);
     if (raw == NULL || raw == Py_None)
@@ -72,8 +76,6 @@ static PyObject *send_one(PyObject *self, PyObject *args, int later) {
     }
     storage = (const struct sockaddr *)PyBytes_AsString(raw);
   }
-  bytes = PyBytes_AsString(data);
-  size = (size_t)PyBytes_Size(data);
   result = later ? uvb_udp_send_now(handle, bytes, size, storage, data)
                  : uvb_udp_try_send(handle, bytes, size, storage);
   Py_XDECREF(raw);
@@ -84,7 +86,8 @@ static PyObject *send_one(PyObject *self, PyObject *args, int later) {
  * Python: other types than the commonest, another thread, a closed handle. */
 static PyObject *send_now(PyObject *self, PyObject *args) { return send_one(self, args, 1); }
 
-/* try_send(data, address) -> how many bytes were sent or libuv's error, or None as well. */
+/* try_send(data, address) -> how many bytes were sent or libuv's error, or None as well, which
+ * an empty datagram is left to Python with. */
 static PyObject *try_send(PyObject *self, PyObject *args) { return send_one(self, args, 0); }
 
 /* A datagram of a batch that is being sent, with references to what libuv reads of it: packing

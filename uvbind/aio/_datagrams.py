@@ -24,8 +24,8 @@ from uvbind._uvbind import ffi, lib
 _Base: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
 _Datagram = tuple[bytes, Any]
 _PARTS = {socket.AF_INET: 2, socket.AF_INET6: 4}  # of an address
-# Not an error of the datagram's: asyncio's way of sending tells what it is, or waits.
-_NOT_NOW = frozenset((None, lib.UV_EAGAIN, lib.UV_EDESTADDRREQ))
+# No errors of the datagram's: asyncio's way of sending waits, or tells what is wrong.
+_NOT_NOW = (lib.UV_EAGAIN, lib.UV_EDESTADDRREQ)
 _SENDS_EMPTY = sys.version_info >= (3, 13)  # asyncio drops them before
 
 
@@ -138,9 +138,10 @@ class DatagramTransport(_Base):  # type: ignore[misc]
             self._received = None
             self._guarded(self._protocol.datagrams_received, list(received))
             return
+        protocol = self._protocol
         try:
             for data, address in received:
-                self._protocol.datagram_received(data, address)
+                protocol.datagram_received(data, address)
                 if self._context is not context:
                     return
             self._received = None
@@ -149,7 +150,7 @@ class DatagramTransport(_Base):  # type: ignore[misc]
                 self._start_over()
             if isinstance(exception, (SystemExit, KeyboardInterrupt)):
                 raise
-            self._report(self._protocol.datagram_received, exception)
+            self._report(protocol.datagram_received, exception)
 
     def _go_on(self, context: contextvars.Context) -> None:
         """Hand over the rest, and receive more."""
@@ -180,16 +181,17 @@ class DatagramTransport(_Base):  # type: ignore[misc]
     # -- sending
 
     def sendto(self, data: Any, addr: Any = None) -> None:
-        if data.__class__ is bytes and data and not self._buffer and not self._conn_lost:
+        sent = None
+        if not self._buffer:
             if not self._one_target:
                 sent = self._try_send(data, addr)
-            elif addr is None or addr == self._address:
+            elif not self._conn_lost and (addr is None or addr == self._address):
                 sent = self._try_send(data, self._target)
-            else:
-                sent = None
+        if sent:
+            if sent > 0:
+                return
             if sent not in _NOT_NOW:
-                if sent < 0:
-                    self._protocol.error_received(uv_error(sent, "sendto"))
+                self._protocol.error_received(uv_error(sent, "sendto"))
                 return
         super().sendto(data, addr)
 
@@ -220,9 +222,10 @@ class DatagramTransport(_Base):  # type: ignore[misc]
         return self._target
 
     def _plain_try_send(self, data: bytes, address: Any) -> int | None:
-        """What the builtin does, where there is none."""
+        """What the builtin does, where there is none: how many bytes were sent or libuv's error;
+        None for what is asyncio's to send."""
         udp, storage = self._udp, ffi.NULL
-        if udp.loop._c.owner != get_ident():
+        if type(data) is not bytes or not data or udp.loop._c.owner != get_ident():
             return None
         if address is not None:
             if type(address) is not tuple or not _is_plain(address):
