@@ -629,7 +629,7 @@ async def main(port):
     sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     transport, protocol = await loop.create_datagram_endpoint(Protocol, sock=sock)
-    transport.set_write_buffer_limits(high=10_000, low=0)
+    transport.set_write_buffer_limits(high=10_000, low=5_000)
     address = "fe80::3", int(port), 0, socket.if_nametoindex("left")
     sent = 0
     if sys.argv[3] == "many":
