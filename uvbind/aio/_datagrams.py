@@ -20,6 +20,7 @@ from uvbind._address import pack, unpack
 from uvbind._callbacks import FAST
 from uvbind._errors import uv_error
 from uvbind._uvbind import ffi, lib
+from uvbind.aio._numbers import Holder
 
 _Base: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
 _Datagram = tuple[bytes, Any]
@@ -37,28 +38,28 @@ def takes(sock: Any) -> bool:
     return sock.family in _PARTS and sock.type == socket.SOCK_DGRAM
 
 
-class _Socket(UDP):
-    """The handle of a transport; when it closes, the socket object has nothing left to close."""
+class _Socket(Holder, UDP):
+    """The handle of a transport."""
 
     transport: DatagramTransport
-    sock: socket.socket | None = None  # whose descriptor libuv has
 
     def take(self, sock: socket.socket) -> None:
         shared = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
         self.open(sock.fileno())
-        self.sock = sock
+        self.hold(sock)
         # libuv lets others bind to the address of any socket that it is given: not unasked.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shared)
 
     def _begin_close(self) -> None:
-        if self.sock is not None:
-            self.sock.detach()
-            self.transport._try_send = self.transport._send_batch = _not_now
+        self.let_go()
+        self.transport._try_send = self.transport._send_batch = _not_now
         super()._begin_close()
 
 
 class DatagramTransport(_Base):  # type: ignore[misc]
     """A datagram endpoint over an IPv4 or IPv6 socket."""
+
+    _sock: Any  # and in the end the handle
 
     def __init__(
         self,
@@ -86,7 +87,13 @@ class DatagramTransport(_Base):  # type: ignore[misc]
             self._book: dict[Any, Any] = {}
         self._parts = _PARTS[sock.family]
         loop._streams[sock.fileno()] = self
-        super().__init__(loop, sock, protocol, address, waiter, extra)
+        try:
+            super().__init__(loop, sock, protocol, address, waiter, extra)
+        except BaseException:
+            del loop._streams[sock.fileno()]
+            udp.close()
+            self._sock = None
+            raise
         # One place to send to: it is connected to it, or asyncio names it every time.
         self._one_target = bool(address or self._extra["peername"])
         self._target = None if self._extra["peername"] else address
@@ -256,7 +263,7 @@ class DatagramTransport(_Base):  # type: ignore[misc]
         return None if storage is None else bytes(ffi.buffer(storage))
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
-        del self._loop._streams[self._sock_fd]
+        self._loop._let_go_of(self)
         self._sock = self._udp  # asyncio's last step is to close it
         super()._call_connection_lost(exc)
 

@@ -39,6 +39,8 @@ class _Loop(Loop):
         self._above = above
 
     def _run_later(self) -> bool:
+        if self._failures:  # run() is about to raise: what is ready waits for the next one
+            return True
         if self._later:
             super()._run_later()
         self._above._turn()

@@ -7,10 +7,33 @@ transports by it, so that what is left of one connection may meet the next.
 from __future__ import annotations
 
 import asyncio
+import socket
 from asyncio import base_events, selector_events
 from typing import Any
 
 _Base: Any = selector_events.BaseSelectorEventLoop
+
+
+class Holder:
+    """What the handle of a transport inherits to have the descriptor of a socket object."""
+
+    sock: Any = None
+
+    def hold(self, sock: Any) -> None:
+        """From now on the descriptor is libuv's. Who closes the socket object all the same does
+        not close that under it: it waits, as for a file that makefile() has made."""
+        self.sock = sock
+        if isinstance(sock, socket.socket):
+            sock._io_refs += 1  # type: ignore[attr-defined]
+
+    def let_go(self) -> None:
+        """libuv closes the descriptor: nothing is left to close for the socket object."""
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            sock.detach()
+            if isinstance(sock, socket.socket):
+                sock._io_refs -= 1  # type: ignore[attr-defined]
+            sock.close()  # of a class of the program's there is more to do
 
 
 class Numbers(_Base):  # type: ignore[misc]
@@ -51,7 +74,7 @@ class Numbers(_Base):  # type: ignore[misc]
         """Forget a transport whose descriptor is about to be closed."""
         fd = transport._sock_fd
         del self._streams[fd]
-        waiter = transport._empty_waiter
+        waiter = getattr(transport, "_empty_waiter", None)  # of streams
         sends_file = waiter is not None and waiter.done()
         if sends_file:  # asyncio would end the waiter once more, and leave sendfile waiting
             transport._empty_waiter = None

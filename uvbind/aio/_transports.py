@@ -18,35 +18,23 @@ from typing import Any
 from uvbind import TCP, UVError
 from uvbind._callbacks import FAST
 from uvbind._uvbind import lib
+from uvbind.aio._numbers import Holder
 
 _Base: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
 _EOF = lib.UV_EOF
 _IOV_MAX = 1024  # Linux's and macOS's; sendmsg() takes no more
 
 
-class _Stream(TCP):
-    """The stream of a transport; when it closes, the socket object has nothing left to close."""
+class _Stream(Holder, TCP):
+    """The stream of a transport."""
 
     transport: SocketTransport
-    sock: Any = None  # whose descriptor libuv has
-
-    def take(self, sock: socket.socket) -> None:
-        """From now on the descriptor is libuv's. Who closes the socket object all the same does
-        not close that under it: it waits, as for a file that makefile() has made."""
-        self.sock = sock
-        if isinstance(sock, socket.socket):
-            sock._io_refs += 1  # type: ignore[attr-defined]
 
     def _lend(self) -> None:
         self.transport._lend()
 
     def _begin_close(self) -> None:
-        sock, self.sock = self.sock, None
-        if sock is not None:
-            sock.detach()
-            if isinstance(sock, socket.socket):
-                sock._io_refs -= 1  # type: ignore[attr-defined]
-            sock.close()  # of a class of the program's there is more to do
+        self.let_go()
         self.transport._try_write = _not_now  # C is done with the handle, we perhaps are not
         super()._begin_close()
 
@@ -80,7 +68,7 @@ class SocketTransport(_Base):  # type: ignore[misc]
         except BaseException:
             stream.close()
             raise
-        stream.take(sock)
+        stream.hold(sock)
         self._context: contextvars.Context | None = None  # while libuv reads, and so
         self._fills = False  # into buffers of the protocol's
         self._try_write = FAST["try_writer"](stream._address) if FAST else _not_now
