@@ -53,10 +53,12 @@ def test_timers_are_never_early(run, delay):
 def test_timers_come_in_their_order_and_can_be_cancelled(run):
     async def main():
         loop, calls = asyncio.get_running_loop(), []
+        now = loop.time()
         for delay in (0.02, 0.01, 0.005, 0.015):
-            loop.call_later(delay, calls.append, delay)
-        loop.call_later(0.001, calls.append, "cancelled").cancel()
-        await asyncio.sleep(0.03)
+            loop.call_at(now + delay, calls.append, delay)
+        loop.call_at(now + 0.001, calls.append, "cancelled").cancel()
+        while len(calls) < 4:
+            await asyncio.sleep(0.001)
         return calls
 
     assert run(main) == [0.005, 0.01, 0.015, 0.02]
