@@ -50,9 +50,15 @@ if TYPE_CHECKING:
     from uvbind.aio import EventLoop as EventLoop
     from uvbind.aio import EventLoopMetrics as EventLoopMetrics
     from uvbind.aio import EventLoopPolicy as EventLoopPolicy
+    from uvbind.aio import StreamReader as StreamReader
+    from uvbind.aio import StreamWriter as StreamWriter
     from uvbind.aio import install as install
     from uvbind.aio import new_event_loop as new_event_loop
+    from uvbind.aio import open_connection as open_connection
+    from uvbind.aio import open_unix_connection as open_unix_connection
     from uvbind.aio import run as run
+    from uvbind.aio import start_server as start_server
+    from uvbind.aio import start_unix_server as start_unix_server
 
 __all__ = [
     "TCP",
@@ -99,7 +105,20 @@ __all__ = [
     "version_string",
 ]
 
-_AIO = ("EventLoop", "EventLoopMetrics", "EventLoopPolicy", "install", "new_event_loop", "run")
+_AIO = (
+    "EventLoop",
+    "EventLoopMetrics",
+    "EventLoopPolicy",
+    "StreamReader",
+    "StreamWriter",
+    "install",
+    "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
+    "run",
+    "start_server",
+    "start_unix_server",
+)
 
 
 def __getattr__(name: str) -> Any:
