@@ -6,8 +6,9 @@ import asyncio
 from types import ModuleType
 from typing import Any
 
-import uvbind
 from cpython_suite import main
+
+import uvbind
 from uvbind.aio._streams import _Protocol
 
 OURS = {

@@ -12,7 +12,6 @@ All else is asyncio's: the classes are subclasses of its own.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +20,6 @@ from uvbind.aio._reader import StreamReader
 _LIMIT = 2**16  # asyncio's, of a line; twice that unread pauses the transport
 
 _running_loop = asyncio._get_running_loop
-_current_task: Any = asyncio.current_task
-if sys.version_info < (3, 12):  # where that is Python, above this
-    _current_task = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
 
 
 class StreamWriter(asyncio.StreamWriter):
@@ -56,22 +52,27 @@ class _Protocol(asyncio.StreamReaderProtocol):
         if reader is None:
             return
         waiter = reader._waiter
-        if waiter is None or reader._chunk or reader._rest is not None or not data:
+        if waiter is None or not data:
             reader.feed_data(data)
             return
         reader._waiter = None
-        reader._chunk = data
+        if reader._chunk or reader._rest is not None:
+            reader._put(data)
+        else:
+            reader._chunk = data
         loop = reader._loop
         callbacks = waiter._callbacks
-        # A task can go on when none does, which is so when a transport calls.
-        if callbacks and _current_task(loop) is None and _running_loop() is loop:
+        if callbacks and _running_loop() is loop:
             callback, context = callbacks[0]
             waiter.remove_done_callback(callback)
             waiter.set_result(None)
-            context.run(callback, waiter)
+            try:
+                context.run(callback, waiter)
+            except RuntimeError:  # a task runs, or its context is in use: not a transport's call
+                loop.call_soon(callback, waiter, context=context)
         elif not waiter.done():
             waiter.set_result(None)
-        if reader._chunk:
+        if reader._waiter is None:  # what waits for more shall get it
             reader._maybe_pause_transport()
 
 
