@@ -19,7 +19,7 @@ from uvbind.aio._reader import StreamReader
 
 _LIMIT = 2**16  # asyncio's, of a line; twice that unread pauses the transport
 
-_running_loop = asyncio._get_running_loop
+_running_loop: Any = asyncio._get_running_loop
 
 
 class StreamWriter(asyncio.StreamWriter):
@@ -52,7 +52,7 @@ class _Protocol(asyncio.StreamReaderProtocol):
         if reader is None:
             return
         waiter = reader._waiter
-        if waiter is None or not data:
+        if waiter is None or not data or data.__class__ is not bytes:
             reader.feed_data(data)
             return
         reader._waiter = None
