@@ -1,4 +1,4 @@
-"""Runs CPython's tests of asyncio's streams on ours, and on our loop, as cpython_suite.py does."""
+"""What CPython's tests of asyncio's streams get in the place of asyncio: our streams."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import asyncio
 import sys
 import warnings
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
-
-from cpython_suite import main
 
 import uvbind
 from uvbind.aio._streams import _Protocol
@@ -45,12 +42,3 @@ class Asyncio:
 
     def __getattr__(self, name: str) -> Any:
         return OURS[name] if name in OURS else getattr(asyncio, name)
-
-
-def prepare(module: ModuleType) -> None:
-    assert module.asyncio is asyncio
-    module.asyncio = Asyncio()  # type: ignore[attr-defined]
-
-
-if __name__ == "__main__":
-    main(prepare)

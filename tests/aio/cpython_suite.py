@@ -29,6 +29,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 LOOPS = ("asyncio", "uvloop", "uvbind")
+STREAMS = "uvbind+streams"  # its loop, and its streams for asyncio's
 PATIENCE = 60.0  # seconds that a test may take
 WORDS = ("passed", "failed", "skipped", "hangs", "crashes")
 BAD = ("failed", "hangs", "crashes")
@@ -164,7 +165,7 @@ def child(loop: str, module: str) -> None:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     done = set(json.load(sys.stdin))
-    kind = take_over(loop)
+    kind = take_over("uvbind" if loop == STREAMS else loop)
 
     class Result(unittest.TestResult):
         """Tells of each test when it starts and when it has ended."""
@@ -200,7 +201,9 @@ def child(loop: str, module: str) -> None:
             if error is not None:
                 self.fails(test, error)
 
-    loaded = importlib.import_module(f"test.test_asyncio.{module}")
+    loaded: Any = importlib.import_module(f"test.test_asyncio.{module}")
+    if loop == STREAMS:
+        loaded.asyncio = importlib.import_module("cpython_streams").Asyncio()
     chosen = unittest.TestSuite()
     for test in tests_of(unittest.defaultTestLoader.loadTestsFromModule(loaded)):
         name = test.id().replace("test.test_asyncio.", "")
@@ -226,7 +229,9 @@ def tests_of(suite: Any) -> list[Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--loop", action="append", choices=LOOPS, help="default: all there are")
+    parser.add_argument(
+        "--loop", action="append", choices=(*LOOPS, STREAMS), help="default: all there are"
+    )
     parser.add_argument("--page", action="store_true", help="write docs/compatibility.md")
     parser.add_argument("--verbose", action="store_true", help="show why tests failed")
     parser.add_argument("--child", nargs=2, metavar=("LOOP", "MODULE"), help=argparse.SUPPRESS)

@@ -15,10 +15,13 @@ MODULES = cpython_suite.modules()
 
 
 @pytest.mark.skipif(not MODULES, reason="no test.test_asyncio (Debian: libpython3-testsuite)")
-@pytest.mark.parametrize("module", MODULES)
-def test_module(module):
+@pytest.mark.parametrize(
+    ("loop", "module"),
+    [*(("uvbind", module) for module in MODULES), (cpython_suite.STREAMS, "test_streams")],
+)
+def test_module(loop, module):
     done = subprocess.run(
-        [sys.executable, str(SUITE), "--loop", "uvbind", "--verbose", module],
+        [sys.executable, str(SUITE), "--loop", loop, "--verbose", module],
         stdout=subprocess.PIPE,
         text=True,
         timeout=300,
