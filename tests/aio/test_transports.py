@@ -110,6 +110,21 @@ def test_writes_arrive_in_their_order_before_the_end(run):
     run(main)
 
 
+def test_data_received_may_stop_the_loop(new_loop):
+    class Stops(Recorder):
+        def data_received(self, data):
+            asyncio.get_running_loop().stop()
+
+    loop = new_loop()
+    transport, protocol, theirs = loop.run_until_complete(connected(Stops))
+    with theirs:
+        theirs.send(b"x")
+        loop.run_forever()
+        transport.close()
+        loop.run_until_complete(protocol.lost)
+    loop.close()
+
+
 def test_flow_control(run):
     async def main():
         loop = asyncio.get_running_loop()

@@ -24,6 +24,7 @@ from uvbind._uvbind import lib
 from uvbind.aio import _datagrams
 from uvbind.aio._metrics import Measured
 from uvbind.aio._numbers import Numbers
+from uvbind.aio._processes import Processes
 from uvbind.aio._selector import Selector
 from uvbind.aio._transports import SocketTransport
 
@@ -47,7 +48,7 @@ class _Loop(Loop):
         return self._above._woken or bool(self._later)
 
 
-class EventLoop(Measured, Numbers, _Base):  # type: ignore[misc]
+class EventLoop(Measured, Numbers, Processes, _Base):  # type: ignore[misc]
     """An asyncio event loop on libuv. `uv` is the uvbind.Loop below, for its own handles."""
 
     def __init__(self) -> None:
@@ -134,6 +135,12 @@ class EventLoop(Measured, Numbers, _Base):  # type: ignore[misc]
     def _on_ready(self, events: list[Any]) -> None:
         self._process_events(events)
         self._wake()
+
+    def stop(self) -> None:
+        """Have run_forever() return; what is ready by now is still called."""
+        super().stop()
+        if self._thread_id == get_ident():  # maybe in a protocol's data_received, between turns
+            self._wake()
 
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
         if self._debug or self._closed:
