@@ -8,6 +8,7 @@ asyncio's: flow control, what does not go out at once, and the rarer kinds of ad
 from __future__ import annotations
 
 import contextvars
+import os
 import socket
 import sys
 from asyncio import selector_events
@@ -18,7 +19,6 @@ from typing import Any
 from uvbind import UDP, UVError
 from uvbind._address import pack, unpack
 from uvbind._callbacks import FAST
-from uvbind._errors import uv_error
 from uvbind._uvbind import ffi, lib
 from uvbind.aio._numbers import Holder
 
@@ -132,7 +132,7 @@ class DatagramTransport(_Base):  # type: ignore[misc]
         if context is None:
             return
         if error is not None:
-            context.run(self._guarded, self._protocol.error_received, error)
+            context.run(self._guarded, self._protocol.error_received, _os_error(error.errno))
         else:
             self._received = iter(datagrams)
             context.run(self._hand_over, context)
@@ -198,7 +198,7 @@ class DatagramTransport(_Base):  # type: ignore[misc]
             if sent > 0:
                 return
             if sent not in _NOT_NOW:
-                self._protocol.error_received(uv_error(sent, "sendto"))
+                self._protocol.error_received(_os_error(-sent))
                 return
         super().sendto(data, addr)
 
@@ -218,7 +218,7 @@ class DatagramTransport(_Base):  # type: ignore[misc]
             if not sent or sent in _NOT_NOW:
                 break
             if sent < 0:
-                self._protocol.error_received(uv_error(sent, "sendto_many"))
+                self._protocol.error_received(_os_error(-sent))
             done += max(sent, 1)
         for data, addr in queue[done:]:
             self.sendto(data, addr)
@@ -266,6 +266,12 @@ class DatagramTransport(_Base):  # type: ignore[misc]
         self._loop._let_go_of(self)
         self._sock = self._udp  # asyncio's last step is to close it
         super()._call_connection_lost(exc)
+
+
+def _os_error(number: int | None) -> OSError:
+    """What the socket module would have raised."""
+    assert number is not None
+    return OSError(number, os.strerror(number))
 
 
 def _is_plain(address: tuple[Any, ...]) -> bool:
