@@ -7,10 +7,12 @@ import contextlib
 import os
 import socket
 import ssl
+import sys
 import tempfile
+from pathlib import Path
 
 import pytest
-from helpers import in_child, needs_fork
+from helpers import Oops, in_child, needs_fork
 
 import uvbind
 
@@ -323,3 +325,53 @@ def test_a_forked_child_can_close_the_loop(new_loop):
         transport.close()
         loop.run_until_complete(asyncio.sleep(0))
         loop.close()
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="PyPy traces another set of lines")
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")  # interrupted in making
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_ctrl_c_anywhere_leaves_a_descriptor_one_owner(kind):
+    """An exception at each line of ours in turn, as a signal handler would raise it there."""
+    folder = str(Path(uvbind.__file__).parent)
+    left, hit = 0, True
+
+    def tracer(frame, event, argument):
+        nonlocal left, hit
+        if not frame.f_code.co_filename.startswith(folder) or frame.f_code.co_name == "__del__":
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                hit = True
+                raise Oops
+        return tracer
+
+    nth, before = 0, sys.gettrace()
+    while hit:
+        nth += 1
+        left, hit = nth, False
+        loop = uvbind.new_event_loop()
+        sock = socket.socket(socket.AF_INET, kind)
+        sock.setblocking(False)
+        number, transport = sock.fileno(), None
+        try:
+            sys.settrace(tracer)
+            if kind == socket.SOCK_STREAM:
+                transport = loop._make_socket_transport(sock, asyncio.Protocol())
+            else:
+                transport = loop._make_datagram_transport(sock, asyncio.DatagramProtocol())
+        except Oops:
+            pass
+        finally:
+            sys.settrace(before)
+        loop.close()
+        assert sock.fileno() in (number, -1)
+        if sock.fileno() == number:
+            os.fstat(number)  # libuv has not closed it
+            sock.close()
+        with pytest.raises(OSError):
+            os.fstat(number)
+        if transport is not None:
+            transport._sock = None  # asyncio would warn
+    assert nth > 30

@@ -41,18 +41,19 @@ def takes(sock: Any) -> bool:
 class _Socket(Holder, UDP):
     """The handle of a transport."""
 
-    transport: DatagramTransport
+    transport: Any = None
 
     def take(self, sock: socket.socket) -> None:
         shared = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
-        self.open(sock.fileno())
         self.hold(sock)
+        self.open(sock.fileno())
         # libuv lets others bind to the address of any socket that it is given: not unasked.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shared)
 
     def _begin_close(self) -> None:
         self.let_go()
-        self.transport._try_send = self.transport._send_batch = _not_now
+        if self.transport is not None:
+            self.transport._try_send = self.transport._send_batch = _not_now
         super()._begin_close()
 
 

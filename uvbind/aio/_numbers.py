@@ -11,28 +11,37 @@ import socket
 from asyncio import base_events, selector_events
 from typing import Any
 
+from uvbind._handle import SocketBuffers
+
 _Base: Any = selector_events.BaseSelectorEventLoop
 
 
-class Holder:
+class Holder(SocketBuffers):
     """What the handle of a transport inherits to have the descriptor of a socket object."""
 
     sock: Any = None
 
     def hold(self, sock: Any) -> None:
-        """From now on the descriptor is libuv's. Who closes the socket object all the same does
-        not close that under it: it waits, as for a file that makefile() has made."""
+        """Before libuv gets the descriptor: Ctrl-C may come between any two lines.
+
+        From now on who closes the socket object does not close the descriptor under libuv: it
+        waits, as for a file that makefile() has made.
+        """
         self.sock = sock
         if isinstance(sock, socket.socket):
             sock._io_refs += 1  # type: ignore[attr-defined]
 
     def let_go(self) -> None:
-        """libuv closes the descriptor: nothing is left to close for the socket object."""
+        """What libuv has, libuv closes: nothing is left to close for the socket object."""
         sock, self.sock = self.sock, None
-        if sock is not None:
+        if sock is None:
+            return
+        has = self._in_use()
+        if has:
             sock.detach()
-            if isinstance(sock, socket.socket):
-                sock._io_refs -= 1  # type: ignore[attr-defined]
+        if isinstance(sock, socket.socket):
+            sock._decref_socketios()  # type: ignore[attr-defined]
+        if has:
             sock.close()  # of a class of the program's there is more to do
 
 

@@ -28,14 +28,15 @@ _IOV_MAX = 1024  # Linux's and macOS's; sendmsg() takes no more
 class _Stream(Holder, TCP):
     """The stream of a transport."""
 
-    transport: SocketTransport
+    transport: Any = None
 
     def _lend(self) -> None:
         self.transport._lend()
 
     def _begin_close(self) -> None:
         self.let_go()
-        self.transport._try_write = _not_now  # C is done with the handle, we perhaps are not
+        if self.transport is not None:
+            self.transport._try_write = _not_now  # C is done with the handle, we perhaps are not
         super()._begin_close()
 
 
@@ -64,11 +65,11 @@ class SocketTransport(_Base):  # type: ignore[misc]
         stream.transport = self  # the stream keeps the transport
         fd = sock.fileno()
         try:
+            stream.hold(sock)
             stream.open(fd)
         except BaseException:
             stream.close()
             raise
-        stream.hold(sock)
         self._context: contextvars.Context | None = None  # while libuv reads, and so
         self._fills = False  # into buffers of the protocol's
         self._try_write = FAST["try_writer"](stream._address) if FAST else _not_now
