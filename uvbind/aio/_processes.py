@@ -111,7 +111,7 @@ def _has_pidfds() -> bool:
     return _pidfds
 
 
-_pidfds: bool | None = None
+_pidfds = None  # type: bool | None  # PyPy takes no annotation here
 
 if sys.version_info >= (3, 14):  # without watchers that could be set
 
