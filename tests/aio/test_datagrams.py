@@ -224,7 +224,7 @@ def test_the_addresses_of_an_ipv6_socket(run):
         await protocol.got(5)
         assert {addr for _, addr in protocol.received} == {("::1", port, 0, 0)}
         transport.sendto(b"x", ("127.0.0.1", port))
-        assert type(protocol.errors[-1]) is socket.gaierror
+        assert type(protocol.errors[-1]) is (OSError if PYPY else socket.gaierror)
         await close(transport)
 
         any_host, protocol, (_, port, _, _) = await endpoint(local_addr=("::", 0))
@@ -242,18 +242,21 @@ def test_the_addresses_of_an_ipv6_socket(run):
     run(main)
 
 
+WRONG = (TypeError, ValueError) if PYPY else TypeError
+
+
 @pytest.mark.parametrize(
     "address, error",
     [
-        (None, TypeError),
-        ("127.0.0.1", TypeError),
-        (("127.0.0.1",), TypeError),
-        (("127.0.0.1", "53"), TypeError),
-        (("127.0.0.1", 53.0), TypeError),
-        (("127.0.0.1", 53, 0, 0), TypeError),
+        (None, WRONG),
+        ("127.0.0.1", WRONG),
+        (("127.0.0.1",), WRONG),
+        (("127.0.0.1", "53"), WRONG),
+        (("127.0.0.1", 53.0), WRONG),
+        (("127.0.0.1", 53, 0, 0), WRONG),
         (("127.0.0.1", 65536), OverflowError),
-        (("127.0.0.1", [53]), TypeError),
-        ((), TypeError),
+        (("127.0.0.1", [53]), WRONG),
+        ((), WRONG),
     ],
 )
 def test_an_address_that_is_none(new_loop, address, error):
