@@ -404,6 +404,24 @@ def test_reading_can_pause(run):
     run(main)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="datagrams pause since Python 3.11")
+def test_reading_can_pause_at_once(run):
+    class Hesitates(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            for _ in range(2):
+                transport.pause_reading()
+                transport.resume_reading()
+
+    async def main():
+        transport, protocol, address = await endpoint(Hesitates)
+        transport.sendto(b"x", address)
+        assert await protocol.got(1) == [b"x"]
+        await close(transport)
+
+    run(main)
+
+
 def test_what_ends_the_loop_loses_no_datagram(new_loop):
     class Ends(Recorder):
         def datagram_received(self, data, addr):
@@ -703,12 +721,15 @@ def test_an_endpoint_left_open_is_closed_with_the_loop(new_loop):
     if PYPY:
         pytest.skip("PyPy collects when it likes")
     loop = new_loop()
-    transport, _, _ = loop.run_until_complete(endpoint())
+    transport, _, address = loop.run_until_complete(endpoint())
     fd = transport.get_extra_info("socket").fileno()
     loop.close()
     if type(loop).__module__.startswith("uvbind"):
         with pytest.raises(OSError):
             os.fstat(fd)
+    transport.sendto(b"to nobody", address)
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        transport.close()
     with pytest.warns(ResourceWarning, match="unclosed transport"):
         transport.__del__()
     transport._sock = None

@@ -53,7 +53,7 @@ class _Socket(Holder, UDP):
     def _begin_close(self) -> None:
         self.let_go()
         if self.transport is not None:
-            self.transport._try_send = self.transport._send_batch = _not_now
+            self.transport._forget_handle()
         super()._begin_close()
 
 
@@ -102,6 +102,7 @@ class DatagramTransport(_Base):  # type: ignore[misc]
     # -- receiving: asyncio has the loop watch the descriptor, and the loop asks these
 
     def _start_reading(self) -> bool:
+        self._stop_reading()  # a protocol that pauses in connection_made() is begun with twice
         self._context = context = contextvars.copy_context()
         if self._received is None:
             self._udp._recv_start(self._on_batch, 2)
@@ -125,7 +126,7 @@ class DatagramTransport(_Base):  # type: ignore[misc]
 
     def _start_over(self) -> None:
         """Have what is left of a batch handed over in the loop's next turn."""
-        if self._stop_reading():
+        if self._context is not None:
             self._start_reading()
 
     def _on_batch(self, udp: _Socket, datagrams: list[_Datagram], error: UVError | None) -> None:
@@ -262,6 +263,11 @@ class DatagramTransport(_Base):  # type: ignore[misc]
     def _raw(self, address: tuple[Any, ...]) -> bytes | None:
         storage = self._storage(address)
         return None if storage is None else bytes(ffi.buffer(storage))
+
+    def _forget_handle(self) -> None:
+        """It closes, perhaps with the loop."""
+        self._context = None
+        self._try_send = self._send_batch = _not_now
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         self._loop._let_go_of(self)
