@@ -87,7 +87,7 @@ async def kill(loop):
     for end in (
         lambda process: process.kill(),
         lambda process: process.terminate(),
-        lambda process: process.send_signal(signal.SIGHUP),
+        lambda process: process.send_signal(signal.SIGUSR1),
     ):
         process = await asyncio.create_subprocess_exec("sleep", "60")
         end(process)
