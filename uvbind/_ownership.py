@@ -24,7 +24,7 @@ _claiming = threading.Lock()  # held while a thread makes a loop its own
 # PyPy's compiled code does not always survive that another thread looks at its frames.
 _FRAMES = sys.implementation.name != "pypy"
 _for_any_thread: set[CodeType] = set()
-_LONGEST_VERB = 0.02  # seconds: many times what the longest one takes, its thread waiting included
+_LONGEST_VERB = 0.02  # seconds: many times what any takes, lookups aside
 
 
 def for_any_thread(function: F) -> F:
@@ -61,18 +61,23 @@ class Owned:
             if before in (0, me):
                 return
             # From now on a verb in the other thread raises; one that it had begun shows here.
-            if not _FRAMES:
-                time.sleep(_LONGEST_VERB)
-                return
-            frame = sys._current_frames().get(before)
-            while frame is not None and frame.f_globals.get("__package__") == "uvbind":
-                for name in ("self", "loop"):
-                    user = frame.f_locals.get(name)
-                    uses = user is self or getattr(user, "_loop", None) is self
-                    if uses and frame.f_code not in _for_any_thread:
-                        self._c.owner = before
-                        raise RuntimeError("run: another thread is using the loop right now")
-                frame = frame.f_back
+            if self._is_used_by(before):
+                self._c.owner = before
+                raise RuntimeError("run: another thread is using the loop right now")
+
+    def _is_used_by(self, thread: int) -> bool:
+        if not _FRAMES:
+            time.sleep(_LONGEST_VERB)
+            return bool(self._c.looking_up)
+        frame = sys._current_frames().get(thread)
+        while frame is not None and frame.f_globals.get("__package__") == "uvbind":
+            for name in ("self", "loop"):
+                user = frame.f_locals.get(name)
+                uses = user is self or getattr(user, "_loop", None) is self
+                if uses and frame.f_code not in _for_any_thread:
+                    return True
+            frame = frame.f_back
+        return False
 
     def _raise_unless_usable(self) -> None:
         if self._c is None:

@@ -42,7 +42,9 @@ int uvb_getaddrinfo_now(uvb_loop *loop, const char *host, const char *service, i
   int err;
 
   req.addrinfo = NULL;
+  loop->looking_up++;
   err = uv_getaddrinfo(&loop->uv, &req, NULL, host, service, &hints);
+  loop->looking_up--;
   *found = req.addrinfo;
   return checked(err, *found);
 }
@@ -67,7 +69,12 @@ int uvb_getnameinfo(uv_getnameinfo_t *req, uvb_loop *loop, const struct sockaddr
 
 int uvb_getnameinfo_now(uv_getnameinfo_t *req, uvb_loop *loop, const struct sockaddr *address,
                         int flags) {
-  return uv_getnameinfo(&loop->uv, req, NULL, address, flags);
+  int err;
+
+  loop->looking_up++;
+  err = uv_getnameinfo(&loop->uv, req, NULL, address, flags);
+  loop->looking_up--;
+  return err;
 }
 
 int uvb_found_unpack(const struct addrinfo *found, uvb_found *unpacked, int room) {

@@ -33,6 +33,7 @@ struct uvb_loop {
   void *self;
   unsigned long owner;  /* ident of the thread that uses the loop, 0 when none does */
   int running;
+  int looking_up;       /* that thread waits in a lookup that blocks */
   int forked;           /* this is a child process, and uvb_loop_fork was not called yet */
   char *slab;           /* every read of the loop lands here first */
   char *datagrams;      /* and what recvmmsg receives here */

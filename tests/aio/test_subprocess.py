@@ -36,7 +36,7 @@ def leaves_no_children():
 
 
 @pytest.fixture
-def run(run):
+def run(run, new_loop):  # which older pytests do not see behind the other `run`
     """Also without a warning that asyncio itself gives, of its watchers on Python 3.12."""
 
     def quiet(main):
