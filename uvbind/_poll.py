@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from uvbind import _check
-from uvbind._callbacks import crossing
+from uvbind._callbacks import FAST, crossing
 from uvbind._errors import UVError, check, translate_sys_error, uv_error
 from uvbind._handle import Handle
 from uvbind._loop import Loop
@@ -55,6 +55,7 @@ class Poll(Handle):
         except BaseException:
             self._close_duplicate()
             raise
+        self._address = int(ffi.cast("uintptr_t", self._c))
         self._callback: Callable[[Poll, int, UVError | None], object] | None = None
 
     def fileno(self) -> int:
@@ -69,8 +70,11 @@ class Poll(Handle):
         """
         _check.function("callback", callback)
         wanted = _check.integer("events", events, 1, _ALL)
-        check(lib.uv_poll_start(self._open(), wanted, _POLL_CB), "uv_poll_start")
+        poll = self._open()
+        if FAST:  # C keeps no object alive: it hears of the new callback before the old one goes
+            FAST["reader"](self._address, self, callback)
         self._callback = callback
+        check(lib.uv_poll_start(poll, wanted, _POLL_CB), "uv_poll_start")
 
     def stop(self) -> None:
         """Stop watching. Wraps uv_poll_stop."""

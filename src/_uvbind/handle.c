@@ -65,7 +65,7 @@ void uvb_timer_cb(uv_timer_t *timer) { uvb_on_timer(self_of(timer->data)); }
 void uvb_async_cb(uv_async_t *async) { uvb_on_async(self_of(async->data)); }
 
 void uvb_poll_cb(uv_poll_t *poll, int status, int events) {
-  uvb_on_poll(self_of(poll->data), status, events);
+  uvb_python_poll(poll->data, status, events);
 }
 
 void uvb_prepare_cb(uv_prepare_t *prepare) { uvb_on_watcher(self_of(prepare->data)); }

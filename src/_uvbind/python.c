@@ -13,6 +13,10 @@
 
 void uvb_python_leave(uvb_loop *loop) { (void)loop; }
 
+void uvb_python_poll(uvb_handle *handle, int status, int events) {
+  uvb_on_poll(handle->self, status, events);
+}
+
 void uvb_python_request(uvb_request *request, int status) {
   uvb_on_request(request->self, status);
 }
@@ -71,6 +75,28 @@ void uvb_report(void) {
   Py_XDECREF(type);
   Py_XDECREF(value);
   Py_XDECREF(traceback);
+}
+
+/* Calls the callback of a Poll; errors are left to the crossing. */
+void uvb_python_poll(uvb_handle *handle, int status, int events) {
+  PyObject *object = handle->object, *callback = handle->on_read, *number, *result = NULL;
+
+  if (status != 0) {
+    uvb_on_poll(handle->self, status, events);
+    return;
+  }
+  uvb_enter(handle->loop);
+  Py_INCREF(object);
+  Py_INCREF(callback);
+  number = PyLong_FromLong(events);
+  if (number != NULL)
+    result = PyObject_CallFunctionObjArgs(callback, object, number, Py_None, NULL);
+  if (result == NULL)
+    uvb_report();
+  Py_XDECREF(result);
+  Py_XDECREF(number);
+  Py_DECREF(callback);
+  Py_DECREF(object);
 }
 
 /* A request is done. Its loop keeps the Python object until then, and it keeps itself no more. */
@@ -137,6 +163,9 @@ static PyMethodDef builtins[] = {
     {"writer", uvb_writer, METH_O, NULL},
     {"try_writer", uvb_try_writer, METH_O, NULL},
     {"reader", uvb_reader, METH_VARARGS, NULL},
+#ifndef _WIN32
+    {"receive", uvb_receive, METH_VARARGS, NULL},
+#endif
     {"senders", uvb_senders, METH_VARARGS, NULL},
     {"resolver", uvb_resolver, METH_VARARGS, NULL},
 };

@@ -206,7 +206,7 @@ PyObject *uvb_try_writer(PyObject *module, PyObject *address) {
   return of_handle(&try_write_def, address);
 }
 
-/* reader(address, object, callback): whom uvb_python_read calls. With two more arguments, a
+/* reader(address, object, callback): whom uvb_python_read and uvb_python_poll call. With two more arguments, a
  * protocol and what takes the exceptions that it raises, `callback` is its context's run. */
 PyObject *uvb_reader(PyObject *module, PyObject *args) {
   PyObject *address, *object, *callback, *protocol = NULL, *raised = NULL;

@@ -68,8 +68,8 @@ struct uvb_handle {
   int asks;   /* Python is asked for the buffer of every read */
   char *into; /* where a read is to land: the caller's buffer */
   size_t into_size;
-  void *object;   /* python_stream.c: borrowed references to the Python object, */
-  void *on_read;  /* its read callback, */
+  void *object;   /* python*.c: borrowed references to the Python object, */
+  void *on_read;  /* its callback of reads, or a Poll's, */
   void *protocol; /* and for a transport its protocol */
   void *raised;   /* and what takes the protocol's exceptions */
   int oneshot;   /* signals */
@@ -91,6 +91,7 @@ struct uvb_request {
 
 /* python*.c, the files that know CPython from PyPy. */
 void uvb_python_alloc(uvb_handle *handle);
+void uvb_python_poll(uvb_handle *handle, int status, int events);
 void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread);
 void uvb_python_leave(uvb_loop *loop);
 void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,

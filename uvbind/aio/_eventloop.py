@@ -26,6 +26,7 @@ from uvbind.aio._metrics import Measured
 from uvbind.aio._numbers import Numbers
 from uvbind.aio._processes import Processes
 from uvbind.aio._selector import Selector
+from uvbind.aio._sockets import Sockets
 from uvbind.aio._transports import SocketTransport
 
 _Base: Any = asyncio.unix_events._UnixSelectorEventLoop
@@ -48,7 +49,7 @@ class _Loop(Loop):
         return self._above._woken or bool(self._later)
 
 
-class EventLoop(Measured, Numbers, Processes, _Base):  # type: ignore[misc]
+class EventLoop(Measured, Sockets, Numbers, Processes, _Base):  # type: ignore[misc]
     """An asyncio event loop on libuv. `uv` is the uvbind.Loop below, for its own handles."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from asyncio import base_events, selector_events
+from asyncio import selector_events
 from typing import Any
 
 from uvbind._handle import SocketBuffers
@@ -47,37 +47,6 @@ class Holder(SocketBuffers):
 
 class Numbers(_Base):  # type: ignore[misc]
     """What the loop inherits to tell one owner of a number from the next."""
-
-    def _sock_read_done(self, fd: int, future: Any, handle: Any = None) -> None:
-        if self._waits(fd, 0, handle):
-            _Base._remove_reader(self, fd)
-
-    def _sock_write_done(self, fd: int, future: Any, handle: Any = None) -> None:
-        if self._waits(fd, 1, handle):
-            _Base._remove_writer(self, fd)
-
-    def _waits(self, fd: int, side: int, handle: Any) -> bool:
-        """Tell whether it is still this handle that waits for the descriptor."""
-        key = self._selector.get_map().get(fd)
-        return key is not None and key.data[side] is handle
-
-    async def sock_accept(self, sock: Any) -> Any:
-        """Accept a connection, as asyncio does; one that nobody gets any more is closed."""
-        base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
-        if self._debug and sock.gettimeout() != 0:
-            raise ValueError("the socket must be non-blocking")
-        future = self.create_future()
-        self._sock_accept(future, sock)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and not future.exception():
-                future.result()[0].close()
-            raise
-
-    def _sock_accept(self, future: Any, sock: Any) -> None:
-        if not future.done():  # given up in the turn in which the connection came
-            super()._sock_accept(future, sock)
 
     def _let_go_of(self, transport: Any) -> None:
         """Forget a transport whose descriptor is about to be closed."""

@@ -44,17 +44,17 @@ class Selector(selectors.DefaultSelector):
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         self._uv._raise_unless_usable()
         before = self.get_key(fileobj)
-        if self._watches(before):
+        new = sum(
+            event
+            for event, handle, old in zip((READ, WRITE), data, before.data)
+            if handle is not None and handle is not old
+        )
+        if (events == before.events and not new) or self._watches(before):
             return super().modify(fileobj, events, data)
         # The descriptor was closed, and its number may be another's by now, who is to wait for his
         # own events only: those whose reader or writer is new.
         self.unregister(fileobj)
-        events = sum(
-            event
-            for event, new, old in zip((READ, WRITE), data, before.data)
-            if new is not None and new is not old
-        )
-        return self.register(fileobj, events, data) if events else before
+        return self.register(fileobj, new, data) if new else before
 
     def _watches(self, key: selectors.SelectorKey) -> bool:
         """Ask the system whether it still watches the descriptor that was registered."""

@@ -1,0 +1,148 @@
+"""The `sock_*` methods: calls of plain sockets, made again when the system is ready for them.
+
+As in asyncio a call is tried at once. When it has to wait it waits for readiness alone, and is made
+when its task runs again: a task that is cancelled in between has lost nothing, and tasks that wait
+for the same socket all get their turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from asyncio import base_events, selector_events
+from typing import Any
+
+from uvbind._callbacks import FAST
+from uvbind.aio._waits import Waiting, Waits
+
+_Base: Any = selector_events.BaseSelectorEventLoop
+_LATER = (BlockingIOError, InterruptedError)
+_receive: Any = FAST.get("receive")
+_QUICK_SIZE = 1 << 16  # what is larger is more to copy than an exception costs
+
+
+class Sockets(_Base):  # type: ignore[misc]
+    """What EventLoop inherits for plain sockets."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self._waits = Waits(self)
+        super().__init__(*arguments)
+
+    def close(self) -> None:
+        super().close()  # raises while it runs
+        self._waits.close()
+
+    async def sock_recv(self, sock: Any, n: int) -> Any:
+        self._check_socket(sock)
+        quick = _receive if sock.__class__ is socket.socket and 0 < n <= _QUICK_SIZE else None
+        while True:
+            if quick:
+                data = quick(sock.fileno(), n)
+                if data is not None:
+                    return data
+            else:
+                with contextlib.suppress(*_LATER):
+                    return sock.recv(n)
+            await self._until(self._waits.readers, sock)
+
+    async def sock_recv_into(self, sock: Any, buf: Any) -> Any:
+        self._check_socket(sock)
+        while True:
+            try:
+                return sock.recv_into(buf)
+            except _LATER:
+                pass
+            await self._until(self._waits.readers, sock)
+
+    async def sock_recvfrom(self, sock: Any, bufsize: int) -> Any:
+        self._check_socket(sock)
+        while True:
+            try:
+                return sock.recvfrom(bufsize)
+            except _LATER:
+                pass
+            await self._until(self._waits.readers, sock)
+
+    async def sock_recvfrom_into(self, sock: Any, buf: Any, nbytes: int = 0) -> Any:
+        self._check_socket(sock)
+        while True:
+            try:
+                return sock.recvfrom_into(buf, nbytes or len(buf))
+            except _LATER:
+                pass
+            await self._until(self._waits.readers, sock)
+
+    async def sock_sendall(self, sock: Any, data: Any) -> None:
+        self._check_socket(sock)
+        try:
+            sent = sock.send(data)
+        except _LATER:
+            sent = 0
+        if sent == len(data):
+            return
+        rest = memoryview(data)
+        if rest.nbytes != len(rest):  # of numbers; PyPy is slow with what was cast
+            rest = rest.cast("B")
+        rest = rest[sent:]
+        while rest:
+            await self._until(self._waits.writers, sock)
+            with contextlib.suppress(*_LATER):
+                rest = rest[sock.send(rest) :]
+
+    async def sock_sendto(self, sock: Any, data: Any, address: Any) -> Any:
+        self._check_socket(sock)
+        while True:
+            try:
+                return sock.sendto(data, address)
+            except _LATER:
+                pass
+            await self._until(self._waits.writers, sock)
+
+    async def sock_accept(self, sock: Any) -> Any:
+        self._check_socket(sock)
+        while True:
+            try:
+                connection, address = sock.accept()
+                break
+            except _LATER:
+                pass
+            await self._until(self._waits.readers, sock)
+        connection.setblocking(False)
+        return connection, address
+
+    async def sock_connect(self, sock: Any, address: Any) -> None:
+        self._check_socket(sock)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            found = await self._ensure_resolved(
+                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+            )
+            address = found[0][4]
+        fd = sock.fileno()
+        try:
+            sock.connect(address)
+            return
+        except _LATER as error:
+            if error.errno == errno.EAGAIN and sock.family == getattr(socket, "AF_UNIX", None):
+                raise  # the server's queue is full: nothing is under way
+        try:
+            await self._until(self._waits.writers, sock)
+        finally:
+            self._waits.release(fd)  # which libuv reads from now on, or nobody
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code != 0:
+            raise OSError(code, f"Connect call failed {address}")
+
+    def _check_socket(self, sock: Any) -> None:
+        if sock.__class__ is socket.socket and not self._debug:
+            return
+        base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
+        if self._debug and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+
+    def _until(self, waiting: Waiting, sock: Any) -> Any:
+        """Wait until a call of a socket is worth another try."""
+        fd = sock.fileno()
+        if fd in self._transports.data:
+            self._ensure_fd_no_transport(fd)  # raises, unless the transport is closing
+        return self._waits.until(waiting, fd)

@@ -1,0 +1,209 @@
+"""Tasks that wait once for descriptors of the program's, which may close them at any time.
+
+They are in a set of the kernel, as what `_selector` watches is, and libuv watches the set. A
+descriptor stays there after it was waited for, disarmed by EPOLLONESHOT: the next wait is one
+system call, and what is left of a descriptor that was closed wakes nobody who has its number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import select
+import selectors
+import types
+from collections.abc import Generator
+from typing import Any
+
+from uvbind import Loop, Poll, PollEvent, UVError
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_AT_ONCE = 256  # what more is ready comes in the next turn
+if hasattr(select, "epoll"):
+    _IN, _OUT, _ONESHOT = select.EPOLLIN, select.EPOLLOUT, select.EPOLLONESHOT
+    _ONCE = (0, _IN | _ONESHOT, _OUT | _ONESHOT, _IN | _OUT | _ONESHOT)  # by READ | WRITE
+
+
+class Wait:
+    """What a task waits for in the place of a future: it goes on at once, not a turn later."""
+
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_loop", "_message")
+
+    def __init__(self, loop: Any) -> None:
+        self._asyncio_future_blocking = True  # asyncio's sign for: somebody awaits it
+        self._callback: Any = None
+        self._loop = loop
+        self._message: Any = self
+
+    def ready(self) -> None:
+        """Have the task go on, unless it has been cancelled."""
+        callback, self._callback = self._callback, None
+        if callback is None:
+            return
+        if self._loop._debug:  # which measures what it calls itself
+            self._loop.call_soon(callback, self, context=self._context)
+        else:
+            self._context.run(callback, self)
+
+    # What a task asks of a future.
+
+    def add_done_callback(self, callback: Any, *, context: Any = None) -> None:
+        self._callback, self._context = callback, context or contextvars.copy_context()
+
+    def cancel(self, msg: Any = None) -> bool:
+        callback, self._callback = self._callback, None
+        if callback is None:
+            return False
+        self._message = msg
+        self._loop.call_soon(callback, self, context=self._context)
+        return True
+
+    def result(self) -> None:
+        if self._message is not self:
+            raise asyncio.CancelledError(*() if self._message is None else (self._message,))
+
+
+Waiting = dict[int, list[Wait]]  # by descriptor
+
+
+class Waits:
+    """Those of one loop: `readers` and `writers`, each by descriptor."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._uv: Loop = loop.uv
+        self._set: Any = None  # until somebody waits
+        self.readers: Waiting = {}
+        self.writers: Waiting = {}
+
+    @types.coroutine
+    def until(self, waiting: Waiting, fd: int) -> Generator[Wait, None, None]:
+        """Wait until a call is worth another try; `waiting`: `readers` or `writers`."""
+        if self._set is None:
+            self._begin()
+        if self._uv._forked:  # the kernel's set is the parent's
+            self._uv._raise_unless_usable()
+        wait = Wait(self._loop)
+        if fd in waiting:
+            waiting[fd].append(wait)
+        else:
+            waiting[fd] = [wait]
+        try:
+            self._arm(fd)
+            yield wait  # which is what awaiting a future comes to
+        except BaseException:
+            self._give_up(waiting, fd, wait)
+            raise
+
+    def release(self, fd: int) -> None:
+        """Take a descriptor out of the set, if nobody waits for it."""
+        if self._set is not None and fd not in self.readers and fd not in self.writers:
+            self._set.disarm(fd)
+
+    def close(self) -> None:
+        """Have nobody wait any more."""
+        self.readers.clear()
+        self.writers.clear()
+        if self._set is not None:
+            if not self._uv._forked:
+                self._poll.close()
+            self._set.close()
+
+    def _begin(self) -> None:
+        new = _EpollSet() if hasattr(select, "epoll") else _SelectorSet()
+        try:
+            self._poll = Poll(self._uv, new.fileno())
+            self._poll.start(PollEvent.READABLE, self._on_ready)
+        except BaseException:
+            new.close()
+            raise
+        self._set = new
+
+    def _arm(self, fd: int) -> None:
+        self._set.arm(
+            fd, (READ if fd in self.readers else 0) | (WRITE if fd in self.writers else 0)
+        )
+
+    def _give_up(self, waiting: Waiting, fd: int, wait: Wait) -> None:
+        waits = waiting.get(fd, [])
+        if wait in waits:
+            waits.remove(wait)
+            if not waits:
+                del waiting[fd]
+                self.release(fd)
+
+    def _on_ready(self, poll: Poll, events: int, error: UVError | None) -> None:
+        readers, writers = self.readers, self.writers
+        readable, writable = self._set.readable, self._set.writable
+        ready: list[Wait] = []
+        try:
+            for fd, events in self._set.ready():
+                if events & readable:
+                    ready += readers.pop(fd, ())
+                if events & writable:
+                    ready += writers.pop(fd, ())
+                if fd in readers or fd in writers:
+                    self._arm(fd)
+            while ready:
+                ready.pop().ready()
+        finally:  # Ctrl-C, or SystemExit in a task: the others are not to miss what has come
+            for wait in ready:
+                self._loop.call_soon(wait.ready)
+
+
+class _EpollSet:
+    """What epoll watches, each descriptor until its next event."""
+
+    def __init__(self) -> None:
+        self.readable, self.writable = ~_OUT, ~_IN  # errors and the peer's end are for both
+        self._epoll = epoll = select.epoll()
+        self.fileno, self.close, self._modify = epoll.fileno, epoll.close, epoll.modify
+        self._known: set[int] = set()  # what is in the set, unless it has been closed since
+
+    def arm(self, fd: int, events: int) -> None:
+        mask = _ONCE[events]
+        if fd in self._known:
+            try:
+                self._modify(fd, mask)
+                return
+            except FileNotFoundError:  # that was another file of this number
+                self._known.discard(fd)
+        try:
+            self._epoll.register(fd, mask)
+        except FileExistsError:  # Ctrl-C came before the next line
+            self._modify(fd, mask)
+        self._known.add(fd)
+
+    def disarm(self, fd: int) -> None:
+        if fd in self._known:
+            self._known.discard(fd)
+            with contextlib.suppress(OSError):  # closed, and perhaps its number used again
+                self._epoll.unregister(fd)
+
+    def ready(self) -> list[tuple[int, int]]:
+        return self._epoll.poll(0, _AT_ONCE)
+
+
+class _SelectorSet:
+    """The same where there is no epoll."""
+
+    readable, writable = READ, WRITE
+
+    def __init__(self) -> None:
+        self._selector: Any = selectors.DefaultSelector()
+        self.fileno, self.close = self._selector.fileno, self._selector.close
+
+    def arm(self, fd: int, events: int) -> None:
+        self.disarm(fd)
+        self._selector.register(fd, events)
+
+    def disarm(self, fd: int) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(fd)
+
+    def ready(self) -> list[tuple[int, int]]:
+        found = [(key.fd, events) for key, events in self._selector.select(0)]
+        for fd, _ in found:
+            self.disarm(fd)
+        return found
