@@ -21,23 +21,28 @@ from uvbind._uvbind import lib
 
 
 class Wakeup:
-    """The wakeup fd of a loop, made when the loop first runs in the main thread."""
+    """The wakeup fd of a loop, made at the latest when it first runs in the main thread."""
 
     def __init__(self) -> None:
         self._ends: tuple[socket.socket, socket.socket] | None = None
         self._watched = False  # libuv watches the first
         self._before: int | None = None  # the wakeup fd whose place ours took
 
+    def make(self) -> tuple[socket.socket, socket.socket]:
+        """Make the sockets, for start() may find that there are no descriptors left."""
+        if self._ends is None:
+            self._ends = _socketpair()
+        return self._ends
+
     def start(self, c: Any) -> None:
         """Put ours in the place of the wakeup fd there is; `c` is the C half of the loop."""
         if get_ident() != threading.main_thread().ident:
             return  # signals are the main thread's
-        if self._ends is None:
-            self._ends = _socketpair()
+        woken, waking = self.make()
         if not self._watched:  # Ctrl-C may have come between any two of these lines
-            check(lib.uvb_loop_watch_wakeup(c, self._ends[0].fileno()), "run")
+            check(lib.uvb_loop_watch_wakeup(c, woken.fileno()), "run")
             self._watched = True
-        ours = self._ends[1].fileno()
+        ours = waking.fileno()
         before = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
         # Ours: a signal handler raised an exception before stop() could put the other back.
         self._before = before if before != ours else -1

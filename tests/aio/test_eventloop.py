@@ -341,3 +341,24 @@ def test_an_unclosed_loop_warns():
     assert loop.is_closed()
     del loop
     gc.collect()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors there")
+def test_a_loop_that_cannot_be_made_leaves_nothing():
+    resource = pytest.importorskip("resource")
+    uvbind.new_event_loop().close()
+    gc.collect()
+    before, limits = len(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)
+    made = failed = 0
+    for room in range(25):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before - 1 + room, limits[1]))
+        try:
+            uvbind.new_event_loop().close()
+            made += 1
+        except OSError:
+            failed += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        gc.collect()
+        assert len(os.listdir("/proc/self/fd")) == before, room
+    assert made and failed > 5

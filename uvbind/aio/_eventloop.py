@@ -39,6 +39,11 @@ class _Loop(Loop):
     def __init__(self, above: EventLoop) -> None:
         super().__init__()
         self._above = above
+        try:
+            self._wakeup.make()
+        except BaseException:
+            self.close()
+            raise
 
     def _run_later(self) -> bool:
         if self._failures:  # run() is about to raise: what is ready waits for the next one
@@ -53,14 +58,20 @@ class EventLoop(Measured, Sockets, Numbers, Processes, _Base):  # type: ignore[m
     """An asyncio event loop on libuv. `uv` is the uvbind.Loop below, for its own handles."""
 
     def __init__(self) -> None:
+        self._closed = True  # until there is something to close
         self.uv = _Loop(self)
         self._woken = False
-        self._timer = Timer(self.uv)
         self._timer_due = math.inf
         self._due = False
         self._timer_cancelled_count = 0  # asyncio's
         self._streams: dict[int, SocketTransport] = {}  # by descriptor
-        super().__init__(Selector(self.uv, self._on_ready))
+        try:
+            self._timer = Timer(self.uv)
+            super().__init__(Selector(self.uv, self._on_ready))
+        except BaseException:
+            self._closed = True
+            self.uv.__exit__(None, None, None)
+            raise
 
     def close(self) -> None:
         """Close the loop, and what is left open in `uv`."""

@@ -73,15 +73,20 @@ class Waits:
     def __init__(self, loop: Any) -> None:
         self._loop = loop
         self._uv: Loop = loop.uv
-        self._set: Any = None  # until somebody waits
         self.readers: Waiting = {}
         self.writers: Waiting = {}
+        # Now, not when first needed: programs look for leaks by counting descriptors.
+        self._set: Any = _EpollSet() if hasattr(select, "epoll") else _SelectorSet()
+        try:
+            self._poll = Poll(self._uv, self._set.fileno())
+            self._poll.start(PollEvent.READABLE, self._on_ready)
+        except BaseException:
+            self._set.close()
+            raise
 
     @types.coroutine
     def until(self, waiting: Waiting, fd: int) -> Generator[Wait, None, None]:
         """Wait until a call is worth another try; `waiting`: `readers` or `writers`."""
-        if self._set is None:
-            self._begin()
         if self._uv._forked:  # the kernel's set is the parent's
             self._uv._raise_unless_usable()
         wait = Wait(self._loop)
@@ -98,27 +103,16 @@ class Waits:
 
     def release(self, fd: int) -> None:
         """Take a descriptor out of the set, if nobody waits for it."""
-        if self._set is not None and fd not in self.readers and fd not in self.writers:
+        if fd not in self.readers and fd not in self.writers:
             self._set.disarm(fd)
 
     def close(self) -> None:
         """Have nobody wait any more."""
         self.readers.clear()
         self.writers.clear()
-        if self._set is not None:
-            if not self._uv._forked:
-                self._poll.close()
-            self._set.close()
-
-    def _begin(self) -> None:
-        new = _EpollSet() if hasattr(select, "epoll") else _SelectorSet()
-        try:
-            self._poll = Poll(self._uv, new.fileno())
-            self._poll.start(PollEvent.READABLE, self._on_ready)
-        except BaseException:
-            new.close()
-            raise
-        self._set = new
+        if not self._uv._forked:
+            self._poll.close()
+        self._set.close()
 
     def _arm(self, fd: int) -> None:
         self._set.arm(
