@@ -10,18 +10,21 @@
 #endif
 
 /* libuv aborts when there is no descriptor left for the pipe that its first loop makes for
- * the signals of the process, and up to 1.50 forgets the poll set of a loop that could not
+ * the signals of the process, after two others, and up to 1.50 forgets the poll set of a loop that could not
  * get the rest. */
 int uvb_plain_loop_init(uv_loop_t *loop) {
 #ifdef _WIN32
   return uv_loop_init(loop);
 #else
-  uv_file probe[2];
+  uv_file probe[4];
   int err = uv_pipe(probe, 0, 0);
   if (err != 0)
     return err;
-  close(probe[0]);
-  close(probe[1]);
+  err = uv_pipe(probe + 2, 0, 0);
+  for (int i = 0; i < (err == 0 ? 4 : 2); i++)
+    close(probe[i]);
+  if (err != 0)
+    return err;
   err = uv_loop_init(loop);
   if (err != 0 && !UVB_HAS(1, 51) && loop->backend_fd != -1)
     close(loop->backend_fd);
@@ -33,9 +36,10 @@ int uvb_plain_loop_init(uv_loop_t *loop) {
 static void before_poll(uv_prepare_t *prepare) {
   uvb_loop *loop = prepare->loop->data;
   uvb_metrics_before_poll(loop);
+  loop->has_before = uv_is_active((uv_handle_t *)&loop->awake);
   /* uv_backend_timeout would not do: it is 0 as well when libuv has yet to tell the system what
    * to watch. */
-  if (!uv_is_active((uv_handle_t *)&loop->awake))
+  if (!loop->has_before)
     uvb_python_leave(loop);
 }
 
@@ -197,6 +201,14 @@ int uvb_loop_fork(uvb_loop *loop) {
 
 /* It goes on until Python says that nothing is left; not having said so, Ctrl-C came in between. */
 static void later_cb(uv_check_t *check) { uvb_python_later(check->loop->data); }
+
+/* What Python had to do before the poll it does before it is handed what the poll has found. */
+void uvb_loop_catch_up(uvb_loop *loop) {
+  if (loop->has_before) {
+    loop->has_before = 0;
+    uvb_python_later(loop);
+  }
+}
 
 static void stay_awake_cb(uv_idle_t *idle) { (void)idle; }
 

@@ -165,6 +165,9 @@ static PyMethodDef builtins[] = {
     {"reader", uvb_reader, METH_VARARGS, NULL},
 #ifndef _WIN32
     {"receive", uvb_receive, METH_VARARGS, NULL},
+#ifdef SOCK_NONBLOCK
+    {"accept", uvb_accept, METH_O, NULL},
+#endif
 #endif
     {"senders", uvb_senders, METH_VARARGS, NULL},
     {"resolver", uvb_resolver, METH_VARARGS, NULL},

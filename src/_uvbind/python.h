@@ -23,8 +23,9 @@ PyObject *uvb_address_tuple(const struct sockaddr *address);
 /* python_udp_send.c: the builtins of UDP handles. */
 PyObject *uvb_senders(PyObject *module, PyObject *args);
 
-/* python_sockets.c: the builtin of sockets that are the program's. */
+/* python_sockets.c: the builtins of sockets that are not libuv's. */
 PyObject *uvb_receive(PyObject *module, PyObject *args);
+PyObject *uvb_accept(PyObject *module, PyObject *descriptor);
 
 /* python_dns.c: the builtins of name lookups. */
 PyObject *uvb_resolver(PyObject *module, PyObject *args);

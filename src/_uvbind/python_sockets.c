@@ -1,13 +1,16 @@
-/* Sockets of the program's own, which an asyncio program receives from. */
+/* Sockets that are not libuv's: an asyncio program's own, and those that listen for it. What waits
+ * for nothing has no need of an exception to say so, which costs as much as a small message. */
 #include "python.h"
 
 #if !defined(PYPY_VERSION) && !defined(_WIN32)
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
-/* receive(fd, size) -> bytes, or None when there is nothing yet: the exception by which
- * socket.recv() says so costs as much as all the rest of a small message. */
+static PyObject *none(void) { Py_RETURN_NONE; }
+
+/* receive(fd, size) -> bytes, or None when there is nothing yet. */
 PyObject *uvb_receive(PyObject *module, PyObject *args) {
   PyObject *descriptor, *room, *received = NULL;
   ssize_t nread;
@@ -28,14 +31,40 @@ PyObject *uvb_receive(PyObject *module, PyObject *args) {
   nread = recv(fd, buffer, size, MSG_DONTWAIT);
   if (nread >= 0)
     received = PyBytes_FromStringAndSize(buffer, nread);
-  else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+  else if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
+    received = none();
+  else
     PyErr_SetFromErrno(PyExc_OSError);
-  else {
-    received = Py_None;
-    Py_INCREF(received);
-  }
   PyMem_Free(buffer);
   return received;
 }
+
+#ifdef SOCK_NONBLOCK
+/* accept(fd) -> (the descriptor of a connection, that does not block, and its address), or None
+ * when no connection waits. For IPv4 and IPv6. */
+PyObject *uvb_accept(PyObject *module, PyObject *descriptor) {
+  struct sockaddr_storage storage;
+  struct sockaddr *address = (struct sockaddr *)&storage;
+  socklen_t size = sizeof storage;
+  PyObject *name, *found = NULL;
+  int fd = (int)PyLong_AsLong(descriptor);
+  (void)module;
+
+  if (PyErr_Occurred())
+    return NULL;
+  fd = accept4(fd, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd == -1) {
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED)
+      return none();
+    return PyErr_SetFromErrno(PyExc_OSError);
+  }
+  name = uvb_address_tuple(address);
+  if (name != NULL)
+    found = Py_BuildValue("(iN)", fd, name);
+  if (found == NULL)
+    close(fd);
+  return found;
+}
+#endif
 
 #endif

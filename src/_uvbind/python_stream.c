@@ -161,7 +161,8 @@ static PyObject *write_now(PyObject *capsule, PyObject *data) {
 
 static PyMethodDef write_now_def = {"write_now", write_now, METH_O, NULL};
 
-/* try_write(data) -> how many bytes were written, 0 for all that is not for it to deal with. */
+/* try_write(data) -> how many bytes were written, 0 for all that is not for it to deal with, or
+ * libuv's error. */
 static PyObject *try_write(PyObject *capsule, PyObject *data) {
   uvb_handle *handle = PyCapsule_GetPointer(capsule, NULL);
   uv_buf_t buffer;
@@ -175,7 +176,7 @@ static PyObject *try_write(PyObject *capsule, PyObject *data) {
     buffer = uv_buf_init(PyBytes_AsString(data), (unsigned int)PyBytes_Size(data));
     sent = uv_try_write(&handle->uv.stream, &buffer, 1);
   }
-  return PyLong_FromLong(sent < 0 ? 0 : sent);
+  return PyLong_FromLong(sent == UV_EAGAIN ? 0 : sent);
 }
 
 static PyMethodDef try_write_def = {"try_write", try_write, METH_O, NULL};

@@ -1,8 +1,11 @@
 /* Streams: where reads land, and the callbacks of connections, reads and requests. */
 #include "uvbind.h"
 
+#include <errno.h>
+
 #ifndef _WIN32
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #endif
 
 static void ignore_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer) {
@@ -11,23 +14,27 @@ static void ignore_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer
   (void)buffer;
 }
 
-/* Have Python lend a buffer. libuv reports to the read callback in any case, also when Python has
- * stopped the reading, or closed the stream, in the middle of this. */
-static void ask(uvb_handle *ours) {
-  uvb_python_alloc(ours);
-  if (ours->uv.stream.read_cb == NULL) {
-    ours->uv.stream.read_cb = ignore_cb;
-    ours->into = NULL;
-  }
+/* A read is next. Python may stop it in here, or close the stream: libuv is to read nothing then,
+ * but tells the read callback so, which it no longer has. */
+static int is_off(uvb_handle *ours) {
+  if (!ours->loop->forked)
+    uvb_loop_catch_up(ours->loop);
+  if (ours->loop->forked)
+    return 1; /* what the child read would be missing in the parent */
+  if (ours->asks && ours->uv.stream.read_cb != NULL)
+    uvb_python_alloc(ours);
+  if (ours->uv.stream.read_cb != NULL)
+    return ours->asks && ours->into == NULL;
+  ours->uv.stream.read_cb = ignore_cb;
+  ours->into = NULL;
+  return 1;
 }
 
 void uvb_alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
   uvb_handle *ours = handle->data;
   (void)suggested;
-  if (ours->asks && !ours->loop->forked)
-    ask(ours);
-  if (ours->loop->forked || (ours->asks && ours->into == NULL)) {
-    *buffer = uv_buf_init(NULL, 0); /* what the child read would be missing in the parent */
+  if (is_off(ours)) {
+    *buffer = uv_buf_init(NULL, 0);
   } else if (ours->into != NULL) {
     buffer->base = ours->into;
     buffer->len = ours->into_size;
@@ -44,17 +51,28 @@ void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size) {
 
 void uvb_handle_asks(uvb_handle *handle, int asks) { handle->asks = asks; }
 
-/* Once the peer has hung up, libuv takes a read that did not fill its buffer for the last one.
- * A unix socket hands over what came with a descriptor by itself, though, and has the rest still. */
-static int has_more(const uv_stream_t *stream) {
+/* Once the peer has hung up, libuv takes a read that did not fill its buffer for the last one. But
+ * what came with a descriptor, from another process or before urgent data is read by itself, and
+ * after the data of a connection that was reset comes the error. More than 0 when there is more to
+ * read, 0 at the end, an error of libuv's. */
+static ssize_t after_last(const uv_stream_t *stream) {
 #ifdef _WIN32
   (void)stream;
   return 0;
 #else
   uv_os_fd_t fd;
   int size = 0;
-  return stream->type == UV_NAMED_PIPE && uv_fileno((const uv_handle_t *)stream, &fd) == 0 &&
-         ioctl(fd, FIONREAD, &size) == 0 && size > 0;
+  char byte;
+  ssize_t found;
+
+  if (uv_fileno((const uv_handle_t *)stream, &fd) != 0)
+    return 0;
+  found = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (found >= 0)
+    return found;
+  if (errno == ENOTSOCK)
+    return ioctl(fd, FIONREAD, &size) == 0 ? size : 0;
+  return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : uv_translate_sys_error(errno);
 #endif
 }
 
@@ -63,9 +81,13 @@ void uvb_read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer) {
     return;
   if (nread == UV_ENOBUFS && ((uvb_handle *)stream->data)->asks)
     return; /* Python lent no buffer, and has said why */
-  if (nread == UV_EOF && has_more(stream) &&
-      uv_read_start(stream, uvb_alloc_cb, uvb_read_cb) == 0)
-    return;
+  if (nread == UV_EOF && buffer->base == NULL) { /* libuv has concluded so, and not read it */
+    ssize_t found = after_last(stream);
+    if (found > 0 && uv_read_start(stream, uvb_alloc_cb, uvb_read_cb) == 0)
+      return;
+    if (found < 0)
+      nread = found;
+  }
   if (nread > 0)
     uvb_python_read(stream->data, buffer->base, nread);
   else if (nread < 0 || ((uvb_handle *)stream->data)->asks)

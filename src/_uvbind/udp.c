@@ -1,10 +1,25 @@
 /* UDP: where datagrams land, gathering them into batches, sending several at once. */
 #include "uvbind.h"
 
+static void ignore_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
+                      const struct sockaddr *sender, unsigned int flags) {
+  (void)udp;
+  (void)nread;
+  (void)buffer;
+  (void)sender;
+  (void)flags;
+}
+
 static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
   uvb_loop *loop = handle->loop->data;
+  uv_udp_t *udp = (uv_udp_t *)handle;
   (void)suggested;
-  if (uv_udp_using_recvmmsg((uv_udp_t *)handle))
+  if (!loop->forked)
+    uvb_loop_catch_up(loop);
+  if (udp->recv_cb == NULL) { /* stopped, or closed: libuv asks it to take nothing all the same */
+    udp->recv_cb = ignore_cb;
+    *buffer = uv_buf_init(NULL, 0);
+  } else if (uv_udp_using_recvmmsg((uv_udp_t *)handle))
     *buffer = uv_buf_init(loop->datagrams, UVB_DATAGRAMS * UVB_DATAGRAM_SIZE);
   else
     *buffer = uv_buf_init(loop->slab, UVB_DATAGRAM_SIZE);

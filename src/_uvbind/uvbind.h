@@ -48,7 +48,8 @@ struct uvb_loop {
   int exhausted_fd;
 
   uv_check_t later; /* Python has something to do after the poll, */
-  uv_idle_t awake;  /* which is not to wait */
+  uv_idle_t awake;  /* which is not to wait, */
+  int has_before;   /* and had before the poll that is under way */
   void *object;    /* python.c: a borrowed reference to the Python object */
 
   uv_prepare_t before_poll; /* the last thing in a turn before it may wait */
@@ -99,6 +100,7 @@ void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,
 void uvb_python_batch(uvb_handle *handle);
 void uvb_python_request(uvb_request *request, int status);
 void uvb_python_later(uvb_loop *loop);
+void uvb_loop_catch_up(uvb_loop *loop);
 void uvb_python_forget(uvb_handle *handle);
 void *uvb_python_keep(void *object, const char *data, size_t size);
 void uvb_python_let_go(uvb_loop *loop, void *kept);

@@ -195,9 +195,8 @@ def test_a_connection_is_accepted_or_left_when_its_task_is_cancelled(run, turns)
 
 
 @only_ours
-@pytest.mark.parametrize("tls", [False, True])
-def test_a_connection_to_a_server_that_closes_right_then(run, tls):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+def test_a_connection_to_a_server_that_closes_right_then(run):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
     async def main():
         loop = asyncio.get_running_loop()

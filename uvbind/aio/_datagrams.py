@@ -264,6 +264,16 @@ class DatagramTransport(_Base):  # type: ignore[misc]
         storage = self._storage(address)
         return None if storage is None else bytes(ffi.buffer(storage))
 
+    def close(self) -> None:
+        if not self._closing:
+            self._loop._check_is_ours()
+        super().close()
+
+    def abort(self) -> None:
+        if self._loop is not None:
+            self._loop._check_is_ours()
+        super().abort()
+
     def _forget_handle(self) -> None:
         """It closes, perhaps with the loop."""
         self._context = None

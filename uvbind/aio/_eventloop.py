@@ -13,23 +13,21 @@ import errno
 import heapq
 import math
 import signal
-from asyncio import sslproto
-from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
-from uvbind import Async, Loop, Timer, UVError, getaddrinfo, getnameinfo
-from uvbind._dns import numeric_addresses
+from uvbind import Async, Loop, Timer, UVError
 from uvbind._uvbind import lib
-from uvbind.aio import _datagrams
+from uvbind.aio._connections import Connections
 from uvbind.aio._metrics import Measured
+from uvbind.aio._names import Names
 from uvbind.aio._numbers import Numbers
 from uvbind.aio._processes import Processes
 from uvbind.aio._selector import Selector
 from uvbind.aio._sockets import Sockets
-from uvbind.aio._transports import SocketTransport
 
 _Base: Any = asyncio.unix_events._UnixSelectorEventLoop
+_LONGEST = 2**31 - 1  # milliseconds until it looks again, also at what is never due
 _CANCELLED = 100  # so many timers that were cancelled may wait for their time to come
 
 
@@ -54,7 +52,7 @@ class _Loop(Loop):
         return self._above._woken or bool(self._later)
 
 
-class EventLoop(Measured, Sockets, Numbers, Processes, _Base):  # type: ignore[misc]
+class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base):  # type: ignore[misc]
     """An asyncio event loop on libuv. `uv` is the uvbind.Loop below, for its own handles."""
 
     def __init__(self) -> None:
@@ -64,7 +62,6 @@ class EventLoop(Measured, Sockets, Numbers, Processes, _Base):  # type: ignore[m
         self._timer_due = math.inf
         self._due = False
         self._timer_cancelled_count = 0  # asyncio's
-        self._streams: dict[int, SocketTransport] = {}  # by descriptor
         try:
             self._timer = Timer(self.uv)
             super().__init__(Selector(self.uv, self._on_ready))
@@ -75,6 +72,8 @@ class EventLoop(Measured, Sockets, Numbers, Processes, _Base):  # type: ignore[m
 
     def close(self) -> None:
         """Close the loop, and what is left open in `uv`."""
+        if not (self._closed or self.is_running() or self.uv._forked):
+            self.uv._take_over(get_ident())  # whichever thread it was made in
         super().close()  # raises while it runs
         self.uv.__exit__(None, None, None)
         self._streams.clear()
@@ -124,7 +123,7 @@ class EventLoop(Measured, Sockets, Numbers, Processes, _Base):  # type: ignore[m
             heapq.heapify(scheduled)
             self._timer_cancelled_count = 0
         now = self.time()
-        while scheduled and (scheduled[0]._cancelled or scheduled[0]._when <= now):
+        while scheduled and (scheduled[0]._cancelled or not scheduled[0]._when > now):  # or NaN
             handle = heapq.heappop(scheduled)
             handle._scheduled = False
             if handle._cancelled:
@@ -133,11 +132,11 @@ class EventLoop(Measured, Sockets, Numbers, Processes, _Base):  # type: ignore[m
                 self._ready.append(handle)
 
     def _start_timer(self, when: float) -> None:
-        """Take a turn at that time. libuv counts from up to a millisecond ago: never early."""
+        """Take a turn at that time. It may be before it, which the turn sees, and starts anew."""
         self._timer_due = when
         self.uv.update_time()
-        delay = math.ceil(max(0.0, when - self.time()) * 1000) + 1
-        self._timer.start(self._on_timer, min(delay, 2**31 - 1))
+        delay = min(max(0.0, when - self.time()) * 1000, _LONGEST)
+        self._timer.start(self._on_timer, math.ceil(delay))
 
     def _on_timer(self, timer: Timer) -> None:
         self._timer_due = math.inf
@@ -227,130 +226,6 @@ class EventLoop(Measured, Sockets, Numbers, Processes, _Base):  # type: ignore[m
 
     def _on_signal(self, sig: int, frame: Any) -> None:
         self._handle_signal(sig)
-
-    # -- transports
-
-    async def _accept_connection2(
-        self,
-        protocol_factory: Any,
-        conn: Any,
-        extra: Any,
-        sslcontext: Any = None,
-        server: Any = None,
-        *timeouts: Any,
-    ) -> None:
-        """Make the transport of a connection that asyncio has accepted."""
-        if sslcontext:
-            await super()._accept_connection2(
-                protocol_factory, conn, extra, sslcontext, server, *timeouts
-            )
-            return
-        context = {"message": "Error on transport creation for incoming connection"}
-        try:
-            context["protocol"] = protocol = protocol_factory()
-            # Nobody has to wait until connection_made() was called.
-            self._make_socket_transport(conn, protocol, extra=extra, server=server)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exception:
-            conn.close()  # which asyncio leaves to the garbage collector
-            if self._debug:
-                self.call_exception_handler({**context, "exception": exception})
-
-    def _make_socket_transport(
-        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
-    ) -> SocketTransport:
-        return SocketTransport(self, sock, protocol, waiter, extra, server)
-
-    def _make_ssl_transport(
-        self,
-        rawsock: Any,
-        protocol: Any,
-        sslcontext: Any,
-        waiter: Any = None,
-        *,
-        server_side: bool = False,
-        server_hostname: Any = None,
-        extra: Any = None,
-        server: Any = None,
-        **timeouts: Any,
-    ) -> Any:
-        self._ensure_fd_no_transport(rawsock)
-        ssl_protocol: Any = sslproto.SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
-        )
-        try:
-            transport = SocketTransport(self, rawsock, ssl_protocol, extra=extra, server=server)
-        except BaseException:
-            ssl_protocol._app_transport._closed = True  # which would warn that it is not
-            raise
-        if waiter is not None:
-            # asyncio closes what was given up, which does nothing before the handshake begins.
-            waiter.add_done_callback(lambda waiter: waiter.cancelled() and transport.abort())
-        # asyncio asks the transport, which it forgets when the connection is lost: here that may
-        # be before who waits for the connection gets to look at it.
-        ssl_protocol._extra.update(transport._extra)
-        return ssl_protocol._app_transport
-
-    def _make_datagram_transport(self, sock: Any, *arguments: Any) -> Any:
-        if not _datagrams.takes(sock):
-            return super()._make_datagram_transport(sock, *arguments)
-        self._ensure_fd_no_transport(sock)
-        return _datagrams.DatagramTransport(self, sock, *arguments)
-
-    def _add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
-        stream = self._streams.get(fd)
-        if stream is None:
-            return super()._add_reader(fd, callback, *args)
-        return stream._start_reading()
-
-    def _remove_reader(self, fd: Any) -> bool:
-        stream = self._streams.get(fd)
-        return (stream is not None and stream._stop_reading()) or super()._remove_reader(fd)
-
-    # -- names
-
-    async def getaddrinfo(
-        self,
-        host: Any,
-        port: Any,
-        *,
-        family: int = 0,
-        type: int = 0,
-        proto: int = 0,
-        flags: int = 0,
-    ) -> Any:
-        results = numeric_addresses(self.uv, host, port, family, type, proto, flags)
-        if results is not None:
-            return results
-        return await self._look_up(
-            getaddrinfo, host, port, family=family, type=type, proto=proto, flags=flags
-        )
-
-    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
-        try:
-            return await self._look_up(getnameinfo, sockaddr, flags)
-        except (TypeError, ValueError, OverflowError):  # no address to us: socket's words for it
-            return await super().getnameinfo(sockaddr, flags)
-
-    async def _look_up(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        future = self.create_future()
-
-        def callback(request: Any, result: Any, error: UVError | None) -> None:
-            if future.cancelled():
-                return
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
-        request = function(self.uv, *arguments, callback=callback, **options)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            with contextlib.suppress(UVError):  # a thread is at it, whose result nobody gets
-                request.cancel()
-            raise
 
 
 def new_event_loop() -> EventLoop:

@@ -7,7 +7,6 @@ start_tls, and what does not go out at once.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import socket
 import sys
@@ -17,11 +16,13 @@ from typing import Any
 
 from uvbind import TCP, UVError
 from uvbind._callbacks import FAST
+from uvbind._errors import uv_error
 from uvbind._uvbind import lib
 from uvbind.aio._numbers import Holder
 
 _Base: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
 _EOF = lib.UV_EOF
+_WRITE_ERROR = "Fatal write error on socket transport"  # asyncio's words
 _IOV_MAX = 1024  # Linux's and macOS's; sendmsg() takes no more
 
 
@@ -157,8 +158,11 @@ class SocketTransport(_Base):  # type: ignore[misc]
             sent = self._try_write(data)
             if sent == len(data):
                 return
-            if sent:
+            if sent > 0:
                 data = memoryview(data)[sent:]
+            elif sent < 0:  # asyncio would meet another one: the system tells this one once
+                self._fatal_error(uv_error(sent, "write"), _WRITE_ERROR)
+                return
         super().write(data)
 
     if sys.version_info < (3, 12):  # from then on asyncio does it
@@ -167,9 +171,24 @@ class SocketTransport(_Base):  # type: ignore[misc]
             """Write several pieces with one system call."""
             pieces, sent = list(list_of_data), 0
             if self._is_idle():
-                with contextlib.suppress(OSError):  # write() meets it again, and deals with it
+                try:
                     sent = self._sock.sendmsg(pieces[:_IOV_MAX])
+                except (BlockingIOError, InterruptedError):
+                    pass
+                except OSError as error:
+                    self._fatal_error(error, _WRITE_ERROR)
+                    return
             self.write(memoryview(b"".join(pieces))[sent:])
+
+    def close(self) -> None:
+        if not self._closing:
+            self._loop._check_is_ours()
+        super().close()
+
+    def abort(self) -> None:
+        if self._loop is not None:
+            self._loop._check_is_ours()
+        super().abort()
 
     def _is_idle(self) -> bool:
         """Tell whether nothing stands between a write and the socket."""

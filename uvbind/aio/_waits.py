@@ -139,9 +139,9 @@ class Waits:
                     ready += writers.pop(fd, ())
                 if fd in readers or fd in writers:
                     self._arm(fd)
-            while ready:
-                ready.pop().ready()
-        finally:  # Ctrl-C, or SystemExit in a task: the others are not to miss what has come
+            while ready and not self._loop._ready:  # what was ready before goes first
+                ready.pop(0).ready()
+        finally:  # also when a task was left by SystemExit or Ctrl-C
             for wait in ready:
                 self._loop.call_soon(wait.ready)
 
