@@ -25,7 +25,7 @@ from uvbind._bench.contenders import BenchError, Server, installed
 from uvbind._bench.load import Load
 from uvbind._bench.workloads import WORKLOADS, Served
 
-CONTENDERS = ("uvbind", "rloop", "uvloop", "asyncio")
+CONTENDERS = ("uvbind", "uvbind.aio", "rloop", "uvloop", "asyncio")
 # By then whatever is made on first use is made, and the interpreter has specialised its code.
 FIRST_MESSAGES = 2000
 # Under valgrind a start takes seconds.

@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--only", metavar="NAME,...", help="measure only these contenders")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all measurements there")
     bench.add_argument(
-        "--seconds", type=float, metavar="S", help="length of one measurement (0.06; quick: 0.02)"
+        "--seconds", type=float, metavar="S", help="length of one measurement (0.05; quick: 0.02)"
     )
     info = commands.add_parser("info", help="print versions and features")
     info.set_defaults(run=_info)

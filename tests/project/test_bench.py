@@ -83,7 +83,8 @@ def test_command(tmp_path: Path) -> None:
                     assert row["ratios"][workload.reference][figure.key] > 0
     for name in missing:
         assert f"{name}: not installed" in process.stdout
-    for text in ("tcp-echo, 1 KiB messages", "udp-sink, 1200-byte datagrams", *names):
+    compared = [f"{ours} : uvloop" for ours in ("uvbind", "uvbind.aio") if "uvloop" in names]
+    for text in ("tcp-echo, 1 KiB messages", "udp-sink, 1200-byte datagrams", *names, *compared):
         assert text in process.stdout
 
 
@@ -132,6 +133,12 @@ def test_interrupt_ends_all_processes() -> None:
     assert error == "interrupted\n"
     assert process.returncode == 130
     assert psutil.wait_procs(children, timeout=TIMEOUT)[1] == []
+
+
+def test_the_asyncio_layer_is_measured_wherever_asyncio_is() -> None:
+    for workload in WORKLOADS.values():
+        assert ("uvbind.aio" in workload.contenders) == ("asyncio" in workload.contenders)
+    assert contenders.installed("uvbind.aio")
 
 
 @pytest.mark.parametrize("arguments", [["--only", "asyncio,nonsense"], ["nonsense"]])

@@ -17,7 +17,7 @@ HINTS: dict[str, Any] = {"type": socket.SOCK_STREAM}
 
 
 def with_protocol(module: str) -> Callable[..., int]:
-    """Look names up with the event loop of asyncio, uvloop or rloop."""
+    """Look names up with a loop for asyncio: that of asyncio, uvbind.aio, uvloop or rloop."""
     loop: asyncio.AbstractEventLoop = importlib.import_module(module).new_event_loop()
 
     async def look_up(host: str, end: float) -> int:

@@ -20,7 +20,7 @@ class Plan:
     workloads: Sequence[Workload]
     contenders: Sequence[str]
     rounds: int = 7
-    seconds: float = 0.06
+    seconds: float = 0.05
 
     def contenders_of(self, workload: Workload) -> list[str]:
         return [name for name in workload.contenders if name in self.contenders]

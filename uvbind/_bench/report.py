@@ -24,7 +24,8 @@ except ImportError:
 else:
     HAVE_RICH = True
 
-RIVALS = ("uvloop",)  # the table tells how uvbind compares with these as well
+OURS = ("uvbind", "uvbind.aio")
+RIVALS = ("uvloop",)  # the table tells how ours compare with these as well
 NOTE = 'Medians over the rounds; "x" is the ratio to {}, the median of those within each round.'
 
 
@@ -79,12 +80,12 @@ def _print_block(title: str, workload: Workload, rows: Sequence[Row]) -> None:
     lines: dict[str, list[str]] = {}
     for row in rows:
         lines.setdefault(row.contender, [row.contender]).extend(_cells(row))
-    for rival in RIVALS:
-        if "uvbind" in lines and rival in lines and rival != workload.reference:
-            name = f"uvbind : {rival}"
+    for ours, rival in itertools.product(OURS, RIVALS):
+        if ours in lines and rival in lines and rival != workload.reference:
+            name = f"{ours} : {rival}"
             lines[name] = [name]
             for row in rows:
-                if row.contender == "uvbind":
+                if row.contender == ours:
                     ratios = row.ratios[rival]
                     lines[name] += [_times(ratios.get(figure.key)) for figure in workload.figures]
     if HAVE_RICH:
@@ -115,7 +116,7 @@ def _print_rich(
     for text, unit in list(zip(header, units))[1:]:
         table.add_column(f"{text}\n{unit}", justify="right", no_wrap=True)
     for line in lines:
-        table.add_row(*line, style="bold" if line[0] == "uvbind" else None)
+        table.add_row(*line, style="bold" if line[0] in OURS else None)
     console = rich.console.Console()
     console.width = max(120, console.width)  # cut nothing off: the terminal may wrap
     console.print(title, style="italic", highlight=False)

@@ -15,7 +15,7 @@ BACKLOG = 511
 
 
 class EchoProtocol(asyncio.Protocol):
-    """What asyncio, uvloop and rloop run."""
+    """What the loops for asyncio run."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -27,7 +27,7 @@ class EchoProtocol(asyncio.Protocol):
 
 
 def serve_protocol(module: str) -> None:
-    """Serve with the event loop of asyncio, uvloop or rloop."""
+    """Serve with the loop for asyncio that a module has: asyncio, uvbind.aio, uvloop or rloop."""
     loop: asyncio.AbstractEventLoop = importlib.import_module(module).new_event_loop()
     server = loop.run_until_complete(loop.create_server(EchoProtocol, HOST, 0, backlog=BACKLOG))
     announce(server.sockets[0].getsockname()[1])

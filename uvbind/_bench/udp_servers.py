@@ -17,7 +17,7 @@ from uvbind._bench.servers import HOST, announce
 
 
 class Sink(asyncio.DatagramProtocol):
-    """What asyncio, uvloop and rloop run; the others inherit what they do not replace."""
+    """What the loops for asyncio run; the others inherit what they do not replace."""
 
     received = 0
 
@@ -44,7 +44,7 @@ class Source(Sink):
 
 
 def serve_protocol(module: str, answers: int) -> None:
-    """Serve with the event loop of asyncio, uvloop or rloop."""
+    """Serve with the loop for asyncio that a module has: asyncio, uvbind.aio, uvloop or rloop."""
     protocol = Source(answers) if answers > 1 else Echo() if answers else Sink()
     loop: asyncio.AbstractEventLoop = importlib.import_module(module).new_event_loop()
     transport, _ = loop.run_until_complete(

@@ -15,7 +15,7 @@ from uvbind._bench.load import Load
 
 # What the pure Python query for interfaces needs; PyPy lacks the second.
 IOCTLS = sys.platform == "linux" and hasattr(socket, "if_nameindex")
-LOOPS = ("uvbind", "asyncio", "selectors", "uvloop", "rloop")
+LOOPS = ("uvbind", "uvbind.aio", "asyncio", "selectors", "uvloop", "rloop")
 
 
 @dataclass(frozen=True)
