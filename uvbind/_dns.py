@@ -1,55 +1,28 @@
 """Names: looking up hosts by name, and names by address.
 
-Facts from libuv's manual, pages "DNS utility functions" and "Thread pool work scheduling".
-
-Lookups that need a name server run in libuv's pool of threads, 16 at a time unless the
-environment variable UV_THREADPOOL_SIZE says otherwise: N threads do (N + 1) // 2 at a time. It
-counts when the process does its first lookup. Numeric hosts need no thread.
+Facts from libuv's manual, page "DNS utility functions". Lookups that need a name server run in
+libuv's threads (_dns_threads), numeric hosts need none.
 """
 
 from __future__ import annotations
 
-import atexit
-import functools
 import os
 import socket
-import threading
 from collections.abc import Callable
 from typing import Any, overload
 
 from uvbind import _check
 from uvbind._address import Address, pack
 from uvbind._callbacks import FAST
+from uvbind._dns_arguments import AI_FLAGS, NI_FLAGS, flag_word, host_bytes, service_bytes
+from uvbind._dns_threads import start_threads
 from uvbind._errors import UVError, check, uv_error
 from uvbind._loop import Loop
-from uvbind._ownership import _loops
 from uvbind._request import Request
 from uvbind._uvbind import ffi, lib
 
 AddressInfo = tuple[int, int, int, str, Address]
 """What socket.getaddrinfo has, too: (family, type, proto, canonname, address)."""
-
-_AT_A_TIME = 16
-_LONGEST = 255  # bytes of a name, as libuv has room for
-
-# The flags that are safe to hand on. With glibc's AI_IDN and NI_IDN the C library can fail in a
-# way that libuv does not know and aborts on.
-_AI_FLAGS = int(
-    socket.AI_PASSIVE
-    | socket.AI_CANONNAME
-    | socket.AI_NUMERICHOST
-    | socket.AI_NUMERICSERV
-    | socket.AI_V4MAPPED
-    | socket.AI_ALL
-    | socket.AI_ADDRCONFIG
-)
-_NI_FLAGS = int(
-    socket.NI_NOFQDN
-    | socket.NI_NUMERICHOST
-    | socket.NI_NAMEREQD
-    | socket.NI_NUMERICSERV
-    | socket.NI_DGRAM
-)
 
 _FAMILIES: dict[int, int] = {int(family): family for family in socket.AddressFamily}
 _TYPES: dict[int, int] = {int(kind): kind for kind in socket.SocketKind}
@@ -195,7 +168,7 @@ def getaddrinfo(
     loop._use()
     results = _numeric(loop._address, host, service, family, type, proto, flags)
     if results is None or results == 1:
-        name, port = _host(host), _service(service)
+        name, port = host_bytes(host), service_bytes(service)
         if name is None and port is None:
             raise uv_error(lib.UV_EAI_NONAME, "host and service: one of them is needed")
         arguments = (
@@ -204,13 +177,13 @@ def getaddrinfo(
             _check.integer("family", family, 0, 2**31 - 1),
             _check.integer("type", type, 0, 2**31 - 1),
             _check.integer("proto", proto, 0, 2**31 - 1),
-            _flags(flags, _AI_FLAGS, "AI"),
+            flag_word(flags, AI_FLAGS, "AI"),
         )
         loop._use()  # converting them can run any code
         if results is None:
             results = _look_up(lib.uvb_getaddrinfo_numeric, loop._c, *arguments)
         if results == 1 and callback is not None:
-            _start_threads()  # first: it may raise, and a request is C memory
+            start_threads()  # first: it may raise, and a request is C memory
             lookup = _ByName(loop, "uv_getaddrinfo_t *", host, callback)
             return lookup._submit(lib.uvb_getaddrinfo, loop._c, *arguments)
         if results == 1:
@@ -253,11 +226,11 @@ def getnameinfo(
     """
     _check.instance("loop", loop, Loop)
     _check.optional_function("callback", callback)
-    storage, number = pack(address), _flags(flags, _NI_FLAGS, "NI")
+    storage, number = pack(address), flag_word(flags, NI_FLAGS, "NI")
     what = tuple(address)
     loop._use()
     if callback is not None and not number & socket.NI_NUMERICHOST:
-        _start_threads()
+        start_threads()
         lookup = _ByAddress(loop, "uv_getnameinfo_t *", what, callback)
         return lookup._submit(lib.uvb_getnameinfo, loop._c, storage, number)
     request = ffi.new("uv_getnameinfo_t *")
@@ -312,102 +285,8 @@ def _not_now(*arguments: object) -> None:
 
 _numeric: Callable[..., Any] = _not_now
 if FAST:
-    _numeric, _found = FAST["resolver"](_FAMILIES, _TYPES, _AI_FLAGS)
+    _numeric, _found = FAST["resolver"](_FAMILIES, _TYPES, AI_FLAGS)
 
 
 def _names(request: Any) -> tuple[str, str]:
     return os.fsdecode(ffi.string(request.host)), os.fsdecode(ffi.string(request.service))
-
-
-def _host(host: Any) -> bytes | None:
-    if host is None:
-        return None
-    if not isinstance(host, (str, bytes)):
-        raise TypeError(f"host: expected a str, bytes or None, not {type(host).__name__}")
-    return _host_name(host)
-
-
-@functools.lru_cache(maxsize=256, typed=True)
-def _host_name(host: str | bytes) -> bytes:
-    raw = b""
-    if isinstance(host, bytes):
-        raw = host
-    elif len(host) <= _LONGEST:
-        try:
-            raw = host.encode("ascii" if host.isascii() else "idna")
-        except UnicodeError as error:
-            raise _no_name(host, f" ({error})") from None
-    if 0 in raw:
-        raise ValueError(f"host: {host!r:.100} has a NUL in it, which no name has")
-    if not 0 < len(raw) <= _LONGEST:
-        raise _no_name(host, f": expected 1 to {_LONGEST} bytes")
-    return raw
-
-
-def _no_name(host: str | bytes, why: str) -> UVError:
-    return uv_error(lib.UV_EAI_NONAME, f"host: {host!r:.100} is not a name{why}")
-
-
-def _service(service: Any) -> bytes | None:
-    if service is None:
-        return None
-    if isinstance(service, (str, bytes)):
-        return _service_name(service)
-    return _port(_check.integer("service", service, 0, 65535))
-
-
-@functools.lru_cache(maxsize=256)
-def _port(port: int) -> bytes:
-    return b"%d" % port
-
-
-def _service_name(service: str | bytes) -> bytes:
-    raw = service.encode() if isinstance(service, str) else service
-    if 0 in raw:
-        raise ValueError(f"service: {service!r:.100} has a NUL in it, which no name has")
-    if not raw or (raw.isdigit() and int(raw[:100]) > 65535):  # the C library takes the rest of it
-        raise uv_error(lib.UV_EAI_SERVICE, f"service: {service!r:.100}")
-    return raw
-
-
-def _flags(flags: Any, known: int, prefix: str) -> int:
-    number = _check.integer("flags", flags, 0, 2**31 - 1)
-    if number & ~known:
-        raise uv_error(
-            lib.UV_EAI_BADFLAGS, f"flags: {number & ~known:#x} is none of socket.{prefix}_*"
-        )
-    return number
-
-
-def _before_exit() -> None:
-    """libuv waits for its threads at the end of a process, and crashes on those of a parent."""
-    if not _started:
-        lib.uvb_lookup_threads(0, 0)
-
-
-_starting = threading.Lock()
-_started = False
-_lost = 0  # lookups that ran when this process was forked off
-
-
-def _start_threads() -> None:
-    """Make libuv's pool of threads, once, in the size that lookups need."""
-    global _started
-    if not _started:
-        with _starting:
-            if not _started:
-                check(lib.uvb_lookup_threads(_AT_A_TIME, _lost), "starting the threads for lookups")
-                _started = True
-
-
-def _after_fork_in_child() -> None:
-    global _started, _starting, _lost
-    if _started:
-        atexit.register(_before_exit)
-    _started, _starting = False, threading.Lock()  # no thread of the parent's is here
-    for loop in list(_loops):
-        _lost += sum(request._runs() for request in loop._requests)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -330,7 +330,7 @@ with uvbind.Loop() as loop:
 def test_a_child_of_a_child_counts_the_lookups_of_its_grandparent_once(run):
     run("""
 import signal, warnings
-import uvbind._dns
+import uvbind._dns_threads
 warnings.simplefilter("ignore")  # of os.fork() beside the threads of other libraries
 with uvbind.Loop() as loop:
     for n in range(16):
@@ -340,7 +340,7 @@ with uvbind.Loop() as loop:
     if pid == 0:
         child = os.fork()
         if child == 0:
-            os._exit(0 if uvbind._dns._lost == 16 else 1)
+            os._exit(0 if uvbind._dns_threads._lost == 16 else 1)
         os._exit(os.waitpid(child, 0)[1])
     assert os.waitpid(pid, 0)[1] == 0
     leave(16)

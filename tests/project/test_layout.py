@@ -21,7 +21,7 @@ LAYERS = [
     ["_errors", "_check", "_callbacks", "_version"],
     ["_address"],
     ["_wakeup", "_network", "_ownership"],
-    ["_metrics"],
+    ["_metrics", "_dns_threads", "_dns_arguments"],
     ["_loop_inside"],
     ["_loop"],
     ["_handle", "_request"],
