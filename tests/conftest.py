@@ -25,7 +25,9 @@ if Path(sys.path[1] or ".").resolve() == Path(__file__).resolve().parents[1]:
 import uvbind
 from uvbind._ownership import _loops
 
-pytest.register_assert_rewrite("endpoints", "fetching", "helpers", "namespaces", "servers")
+pytest.register_assert_rewrite(
+    "endpoints", "fetching", "helpers", "namespaces", "servers", "slow_lookups", "streaming"
+)
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

@@ -1,13 +1,15 @@
-"""Loops that cannot wait for ever, peers over TCP and UDP, signals that Python handles."""
+"""Loops that cannot wait for ever, peers over TCP and UDP, signals, a slow resolver."""
 
 from __future__ import annotations
 
+import functools
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from helpers import HARMLESS, HARMLESS_TOO, Ends, Handler, close_others, start_guard
+from slow_lookups import build_resolver, run_script
 
 import uvbind
 
@@ -98,3 +100,14 @@ def handler() -> Iterator[Handler]:
     yield handler
     for signum, disposition in before.items():
         signal.signal(signum, disposition)
+
+
+@pytest.fixture(scope="session")
+def resolver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_resolver(tmp_path_factory.mktemp("resolver"))
+
+
+@pytest.fixture
+def run_with_resolver(resolver: Path) -> Callable[..., None]:
+    """Run a script with the slow resolver, which slow_lookups.PRELUDE talks to."""
+    return functools.partial(run_script, resolver)

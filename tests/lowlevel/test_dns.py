@@ -1,4 +1,4 @@
-"""Name lookups: what comes back, and what goes wrong. Slow ones are in test_dns_threads.py."""
+"""Name lookups: what comes back, and what goes wrong. Slow ones: test_dns_threads.py."""
 
 from __future__ import annotations
 
