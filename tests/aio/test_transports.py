@@ -11,6 +11,8 @@ import sys
 import pytest
 from helpers import MEGABYTES
 
+import uvbind
+
 PYPY = sys.implementation.name == "pypy"
 
 
@@ -350,3 +352,21 @@ def test_a_connection_left_open_is_closed_with_the_loop(new_loop):
         with pytest.warns(ResourceWarning, match="unclosed transport"):
             transport.__del__()
         transport._sock = None
+
+
+def test_a_transport_has_all_that_asyncio_s_has():
+    async def main():
+        ours, theirs = socket.socketpair()
+        with theirs:
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+            attributes = vars(transport).keys()
+            transport.close()
+            await asyncio.sleep(0)
+        return attributes
+
+    asyncios = asyncio.SelectorEventLoop()
+    try:
+        assert asyncios.run_until_complete(main()) <= uvbind.run(main())
+    finally:
+        asyncios.close()

@@ -82,13 +82,15 @@ class Connections(_Base):  # type: ignore[misc]
         try:
             context["protocol"] = protocol = protocol_factory()
             extra = {"peername": peername}
-            self._make_socket_transport(sock, protocol, extra=extra, server=server)
+            transport = SocketTransport(self, sock, protocol, None, extra, server, accepted=True)
         except BaseException as exception:
             sock.close()  # which asyncio leaves to the garbage collector
             if isinstance(exception, (SystemExit, KeyboardInterrupt)):
                 raise
             if self._debug:
                 self.call_exception_handler({**context, "exception": exception})
+            return
+        transport.begin()
 
     def _make_socket_transport(
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
@@ -144,4 +146,11 @@ class Connections(_Base):  # type: ignore[misc]
 
     def _remove_reader(self, fd: Any) -> bool:
         stream = self._streams.get(fd)
-        return (stream is not None and stream._stop_reading()) or super()._remove_reader(fd)
+        if stream is None:
+            return bool(super()._remove_reader(fd))
+        return stream._stop_reading() or (self._selector.has(fd) and super()._remove_reader(fd))
+
+    def _remove_writer(self, fd: Any) -> bool:
+        if fd in self._streams and not self._selector.has(fd):
+            return False
+        return bool(super()._remove_writer(fd))

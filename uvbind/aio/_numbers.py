@@ -56,10 +56,9 @@ class Numbers(_Base):  # type: ignore[misc]
         sends_file = waiter is not None and waiter.done()
         if sends_file:  # asyncio would end the waiter once more, and leave sendfile waiting
             transport._empty_waiter = None
-        key = self._selector.get_map().get(fd)
-        if key is None:
+        if not self._selector.has(fd):
             return
-        self._selector.unregister(fd)
+        key = self._selector.unregister(fd)
         for handle in filter(None, key.data):
             future = handle._args and handle._args[0]
             handle.cancel()

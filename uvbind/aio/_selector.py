@@ -21,6 +21,7 @@ class Selector(selectors.DefaultSelector):
     """Watches descriptors in a libuv loop; `ready(events)` is called with those that are ready."""
 
     _selector: Any  # the system's
+    _fd_to_key: dict[int, selectors.SelectorKey]
 
     def __init__(self, uv: Loop, ready: Callable[[list[Any]], object]) -> None:
         super().__init__()
@@ -55,6 +56,10 @@ class Selector(selectors.DefaultSelector):
         # own events only: those whose reader or writer is new.
         self.unregister(fileobj)
         return self.register(fileobj, new, data) if new else before
+
+    def has(self, fd: int) -> bool:
+        """Tell whether a descriptor is registered, without the exceptions of the others."""
+        return fd in self._fd_to_key
 
     def _watches(self, key: selectors.SelectorKey) -> bool:
         """Ask the system whether it still watches the descriptor that was registered."""

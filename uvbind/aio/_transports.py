@@ -7,6 +7,7 @@ start_tls, and what does not go out at once.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import socket
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 from uvbind import TCP, UVError
 from uvbind._callbacks import FAST
-from uvbind._errors import uv_error
+from uvbind._errors import check, uv_error
 from uvbind._uvbind import lib
 from uvbind.aio._numbers import Holder
 
@@ -30,6 +31,16 @@ class _Stream(Holder, TCP):
     """The stream of a transport."""
 
     transport: Any = None
+
+    def take(self, sock: socket.socket) -> None:
+        """Have libuv own a descriptor that asyncio has looked at."""
+        self.hold(sock)
+        check(lib.uv_tcp_open(self._uv, sock.fileno()), "sock")
+        if sock.proto == socket.IPPROTO_TCP:  # as asyncio does; what it comes to is no error
+            lib.uv_tcp_nodelay(self._uv, 1)
+
+    def _use_fast_lane(self, use: bool) -> None:
+        """The transport has one of its own."""
 
     def _lend(self) -> None:
         self.transport._lend()
@@ -61,13 +72,14 @@ class SocketTransport(_Base):  # type: ignore[misc]
         waiter: Any = None,
         extra: Any = None,
         server: Any = None,
+        *,
+        accepted: bool = False,
     ) -> None:
         self._stream = stream = _Stream(loop.uv)
         stream.transport = self  # the stream keeps the transport
         fd = sock.fileno()
         try:
-            stream.hold(sock)
-            stream.open(fd)
+            stream.take(sock)
         except BaseException:
             stream.close()
             raise
@@ -75,13 +87,31 @@ class SocketTransport(_Base):  # type: ignore[misc]
         self._fills = False  # into buffers of the protocol's
         self._try_write = FAST["try_writer"](stream._address) if FAST else _not_now
         loop._streams[fd] = self
+        # What asyncio's class adds to its base, which tests/aio/test_transports.py compares.
+        self._eof = False
+        self._empty_waiter = self._read_ready_cb = None
+        if sys.version_info >= (3, 12):
+            self._write_ready = self._write_sendmsg
         try:
-            super().__init__(loop, sock, protocol, waiter, extra, server)
+            _Base.__base__.__init__(self, loop, sock, protocol, extra, server)
         except BaseException:  # asyncio fails so when the server was closed a moment ago
             del loop._streams[fd]
             stream.close()
             self._sock = None
             raise
+        if accepted:
+            return  # and begins when its maker has it
+        loop.call_soon(protocol.connection_made, self)
+        loop.call_soon(self._add_reader, fd, self._read_ready)
+        if waiter is not None:
+            loop.call_soon(_end, waiter)
+
+    def begin(self) -> None:
+        """Do now what otherwise the loop does in its next turn: nobody waits for it."""
+        try:
+            asyncio.Handle(self._protocol.connection_made, (self,), self._loop)._run()
+        finally:
+            self._add_reader(self._sock_fd, self._read_ready)
 
     # asyncio has the loop watch the descriptor, and the loop calls these.
 
@@ -198,6 +228,11 @@ class SocketTransport(_Base):  # type: ignore[misc]
         self._loop._let_go_of(self)
         self._sock = _Closing(self._stream)
         super()._call_connection_lost(exc)
+
+
+def _end(waiter: Any) -> None:
+    if not waiter.cancelled():
+        waiter.set_result(None)
 
 
 def _not_now(data: bytes) -> int:
