@@ -7,6 +7,7 @@ import contextvars
 import socket
 from asyncio import selector_events, sslproto
 from asyncio.log import logger
+from collections.abc import Callable
 from typing import Any
 
 from uvbind import Loop
@@ -82,7 +83,8 @@ class Connections(_Base):  # type: ignore[misc]
         try:
             context["protocol"] = protocol = protocol_factory()
             extra = {"peername": peername}
-            transport = SocketTransport(self, sock, protocol, None, extra, server, accepted=True)
+            at_once = not self._debug  # which measures what the loop calls
+            transport = SocketTransport(self, sock, protocol, None, extra, server, at_once)
         except BaseException as exception:
             sock.close()  # which asyncio leaves to the garbage collector
             if isinstance(exception, (SystemExit, KeyboardInterrupt)):
@@ -90,7 +92,8 @@ class Connections(_Base):  # type: ignore[misc]
             if self._debug:
                 self.call_exception_handler({**context, "exception": exception})
             return
-        transport.begin()
+        if at_once:
+            transport.begin()
 
     def _make_socket_transport(
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
@@ -126,6 +129,20 @@ class Connections(_Base):  # type: ignore[misc]
         # be before who waits for the connection gets to look at it.
         ssl_protocol._extra.update(transport._extra)
         return ssl_protocol._app_transport
+
+    def _measured(self, callback: Callable[..., Any]) -> Callable[..., None]:
+        """In debug mode asyncio measures the handles that it calls; this, what libuv calls."""
+
+        def call(*arguments: Any) -> None:
+            begin = self.time()
+            try:
+                callback(*arguments)
+            finally:
+                duration = self.time() - begin
+                if duration >= self.slow_callback_duration:
+                    logger.warning("Executing %r took %.3f seconds", callback, duration)
+
+        return call
 
     def _check_is_ours(self) -> None:
         """Raise in another thread, before what closes a transport has begun."""

@@ -105,10 +105,15 @@ class DatagramTransport(_Base):  # type: ignore[misc]
         self._stop_reading()  # a protocol that pauses in connection_made() is begun with twice
         self._context = context = contextvars.copy_context()
         if self._received is None:
-            self._udp._recv_start(self._on_batch, 2)
+            self._receive()
         else:
             self._loop.call_soon(self._go_on, context, context=context)
         return True
+
+    def _receive(self) -> None:
+        loop = self._loop
+        callback = loop._measured(self._on_batch) if loop._debug else self._on_batch
+        self._udp._recv_start(callback, 2)
 
     def _stop_reading(self) -> bool:
         """Tell whether libuv did receive, which it no longer does."""
@@ -166,7 +171,7 @@ class DatagramTransport(_Base):  # type: ignore[misc]
         if self._context is context:
             self._hand_over(context)
             if self._context is context:
-                self._udp._recv_start(self._on_batch, 2)
+                self._receive()
 
     def _guarded(self, method: Any, argument: Any) -> None:
         try:

@@ -72,8 +72,7 @@ class SocketTransport(_Base):  # type: ignore[misc]
         waiter: Any = None,
         extra: Any = None,
         server: Any = None,
-        *,
-        accepted: bool = False,
+        at_once: bool = False,
     ) -> None:
         self._stream = stream = _Stream(loop.uv)
         stream.transport = self  # the stream keeps the transport
@@ -99,19 +98,23 @@ class SocketTransport(_Base):  # type: ignore[misc]
             stream.close()
             self._sock = None
             raise
-        if accepted:
-            return  # and begins when its maker has it
+        if at_once:
+            return  # to its maker, who calls begin()
         loop.call_soon(protocol.connection_made, self)
         loop.call_soon(self._add_reader, fd, self._read_ready)
         if waiter is not None:
             loop.call_soon(_end, waiter)
 
     def begin(self) -> None:
-        """Do now what otherwise the loop does in its next turn: nobody waits for it."""
+        """Do at once what else the loop does in its next turn: nobody waits for it."""
         try:
             asyncio.Handle(self._protocol.connection_made, (self,), self._loop)._run()
         finally:
             self._add_reader(self._sock_fd, self._read_ready)
+
+    def __repr__(self) -> str:
+        text: str = super().__repr__()  # asks the selector, which is not who reads
+        return text if self._context is None else text.replace("read=idle", "read=polling", 1)
 
     # asyncio has the loop watch the descriptor, and the loop calls these.
 
@@ -120,8 +123,11 @@ class SocketTransport(_Base):  # type: ignore[misc]
             return  # resume_reading() in connection_made() has been before asyncio
         self._context = context = contextvars.copy_context()
         self._fills = isinstance(self._protocol, protocols.BufferedProtocol)
-        transport = (context.run, self._protocol, self._raised)
-        self._stream._read_start(self._on_read, None, transport, self._fills)
+        if self._loop._debug:
+            self._stream._read_start(self._loop._measured(self._on_read), None, None, self._fills)
+        else:
+            transport = (context.run, self._protocol, self._raised)
+            self._stream._read_start(self._on_read, None, transport, self._fills)
 
     def _stop_reading(self) -> bool:
         """Tell whether libuv did read, which it no longer does."""
