@@ -188,7 +188,8 @@ async def pipes(world: World) -> None:
         protocols.reverse()
     for protocol in protocols:
         if protocol.made.is_set():
-            if protocol is writer and chance.random() < 0.5 and not writer.lost.is_set():
+            aborts = protocol is writer and chance.random() < 0.5
+            if aborts and not writer.transport.is_closing():  # asyncio's would be lost twice
                 writer.transport.abort()
             else:
                 protocol.transport.close()
