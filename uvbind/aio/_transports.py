@@ -87,7 +87,7 @@ class SocketTransport(_Base):  # type: ignore[misc]
         self._try_write = FAST["try_writer"](stream._address) if FAST else _not_now
         loop._streams[fd] = self
         # What asyncio's class adds to its base, which tests/aio/test_transports.py compares.
-        self._eof = False
+        self._eof = self._paused = False
         self._empty_waiter = self._read_ready_cb = None
         if sys.version_info >= (3, 12):
             self._write_ready = self._write_sendmsg
