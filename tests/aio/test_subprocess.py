@@ -254,11 +254,6 @@ def test_where_there_are_no_pidfds(monkeypatch):
 def test_a_watcher_that_the_program_has_set(run):
     pids = []
 
-    class Watcher(asyncio.ThreadedChildWatcher):
-        def add_child_handler(self, pid, callback, *args):
-            pids.append(pid)
-            super().add_child_handler(pid, callback, *args)
-
     async def main():
         process = await python("")
         assert await process.wait() == 0
@@ -266,6 +261,12 @@ def test_a_watcher_that_the_program_has_set(run):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+
+        class Watcher(asyncio.ThreadedChildWatcher):
+            def add_child_handler(self, pid, callback, *args):
+                pids.append(pid)
+                super().add_child_handler(pid, callback, *args)
+
         before = asyncio.get_child_watcher()
         asyncio.set_child_watcher(Watcher())
         try:
