@@ -26,7 +26,7 @@ import uvbind
 from uvbind._ownership import _loops
 
 pytest.register_assert_rewrite(
-    "endpoints", "fetching", "helpers", "namespaces", "servers", "slow_lookups", "streaming"
+    "endings", "endpoints", "fetching", "helpers", "namespaces", "servers", "slow_lookups", "streaming"
 )
 
 hypothesis.settings.register_profile("untimed", deadline=None)
