@@ -26,7 +26,15 @@ import uvbind
 from uvbind._ownership import _loops
 
 pytest.register_assert_rewrite(
-    "endings", "endpoints", "fetching", "helpers", "namespaces", "servers", "slow_lookups", "streaming"
+    "endings",
+    "endpoints",
+    "fetching",
+    "helpers",
+    "namespaces",
+    "servers",
+    "slow_lookups",
+    "streaming",
+    "tls_clients",
 )
 
 hypothesis.settings.register_profile("untimed", deadline=None)

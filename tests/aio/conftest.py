@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -38,3 +39,15 @@ def run(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Callable[..., Any]
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """What a server and a client that trusts it need for TLS."""
+    trustme = pytest.importorskip("trustme", reason="no trustme to make certificates with")
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(client)
+    return server, client

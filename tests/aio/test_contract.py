@@ -28,6 +28,39 @@ def test_getnameinfo_refuses_what_socket_refuses(run, address):
     run(main)
 
 
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        ("localhost", -1),
+        ("localhost", 65536),
+        ("localhost", 1.5),
+        ("127.0.0.1", -1),
+        ("127.0.0.1", 65536),
+        ("127.0.0.1", 1.5),
+        ("::1", 1 << 40),
+        (None, -1),
+        (1.5, 80),
+        ("a\0b", 80),
+    ],
+)
+def test_getaddrinfo_gives_what_socket_gives(run, host, port):
+    def answer() -> object:
+        try:
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except Exception as error:
+            return type(error), str(error)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except Exception as error:
+            found = type(error), str(error)
+        assert found == answer()
+
+    run(main)
+
+
 class Socket(socket.socket):
     """A program's own kind of socket."""
 

@@ -9,19 +9,6 @@ import ssl
 import pytest
 from helpers import MEGABYTES
 
-trustme = pytest.importorskip("trustme", reason="no trustme to make certificates with")
-
-
-@pytest.fixture(scope="module")
-def contexts():
-    """What a server and a client that trusts it need."""
-    authority = trustme.CA()
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(client)
-    return server, client
-
 
 async def echo(reader, writer):
     while data := await reader.read(65536):

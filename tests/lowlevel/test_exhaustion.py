@@ -7,6 +7,7 @@ import os
 import socket
 
 import pytest
+from helpers import needs_fork, run_python
 
 import uvbind
 
@@ -136,3 +137,41 @@ def test_the_loop_closes_right_after_it_was_told(all_descriptors_taken):
         client.connect_ex(server.getsockname())
         loop.run()
     loop.close()
+
+
+FIRST_LOOP = """
+import os, resource, signal, sys, warnings
+import asyncio, uvbind
+
+warnings.simplefilter("ignore")  # a loop that could not be made says that it was not closed
+taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(40)]
+base, hard = max(taken) + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+def first_loop(room):
+    signal.alarm(30)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (base + room, hard))
+    try:
+        {make}.close()
+    except OSError:
+        return 1
+    return 0
+
+
+for room in range(20):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os._exit(first_loop(room))
+        finally:
+            os._exit(2)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), end=" ")
+"""
+
+
+@needs_fork
+@pytest.mark.parametrize("make", ["uvbind.Loop()", "uvbind.new_event_loop()"])
+def test_the_first_loop_of_a_process_is_made_or_refused(make):
+    """Whatever room there is: libuv itself aborts when there is too little for its first one."""
+    ended = [int(code) for code in run_python(FIRST_LOOP.replace("{make}", make)).split()]
+    assert ended == sorted(ended, reverse=True) and set(ended) == {0, 1}

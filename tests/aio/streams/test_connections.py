@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import sys
 import warnings
 
@@ -132,18 +131,6 @@ def test_a_writer_that_is_dropped_closes_its_connection(streams, run):
         await asyncio.sleep(0)
 
     run(main)
-
-
-@pytest.fixture(scope="module")
-def contexts():
-    """What a server and a client that trusts it need for TLS."""
-    trustme = pytest.importorskip("trustme", reason="no trustme to make certificates with")
-    authority = trustme.CA()
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(client)
-    return server, client
 
 
 def test_tls(streams, run, contexts):

@@ -1,0 +1,278 @@
+"""What is ready before the loop looks at its sockets comes before what it finds there."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+import pytest
+from endings import readable
+from tls_clients import Client
+
+EARLY = b"early"
+
+
+class Recorder(asyncio.Protocol):
+    """Keeps what it is told, in a list that others may share."""
+
+    def __init__(self, log=None) -> None:
+        self.log = [] if log is None else log
+        self.lost: asyncio.Future = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data):
+        self.log.append(data)
+
+    def connection_lost(self, exc):
+        self.lost.set_result(exc)
+
+
+class Filler(Recorder, asyncio.BufferedProtocol):
+    """Has a buffer of its own filled."""
+
+    def get_buffer(self, sizehint):
+        self.buffer = bytearray(100)
+        return self.buffer
+
+    def buffer_updated(self, nbytes):
+        self.log.append(bytes(self.buffer[:nbytes]))
+
+
+class Packets(Recorder, asyncio.DatagramProtocol):
+    def datagram_received(self, data, addr):
+        self.log.append(data)
+
+
+@pytest.fixture(params=[Recorder, Filler, Packets])
+def kind(request):
+    return request.param
+
+
+def pair(kind):
+    """Two connected sockets for such a protocol and its peer."""
+    if kind is not Packets:
+        return socket.socketpair()
+    ours, theirs = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    for each in (ours, theirs):
+        each.bind(("127.0.0.1", 0))
+    ours.connect(theirs.getsockname())
+    theirs.connect(ours.getsockname())
+    return ours, theirs
+
+
+async def connected(kind, ours):
+    loop = asyncio.get_running_loop()
+    if kind is Packets:
+        return await loop.create_datagram_endpoint(kind, sock=ours)
+    return await loop.create_connection(kind, sock=ours)
+
+
+def arrives(theirs, sock):
+    """Send, and wait until it is there to be found by the next poll."""
+    theirs.send(EARLY)
+    readable(sock)
+
+
+async def turns(count=5):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def received(protocol):
+    while not protocol.log:
+        await asyncio.sleep(0)
+    return protocol.log
+
+
+async def nothing_is_received(transport, protocol, verb):
+    """Nor was, after a verb that ends the reading; it may go on."""
+    await turns()
+    assert protocol.log == []
+    if verb == "pause_reading":
+        transport.resume_reading()
+        assert await received(protocol) == [EARLY]
+        transport.close()
+    assert await protocol.lost is None
+
+
+def skip_what_does_not_pause(kind, verb):
+    if kind is Packets and verb == "pause_reading" and sys.version_info < (3, 11):
+        pytest.skip("datagrams pause since Python 3.11")
+
+
+def test_a_call_that_was_asked_for_comes_before_the_data(run, kind):
+    async def main():
+        ours, theirs = pair(kind)
+        with theirs:
+            transport, protocol = await connected(kind, ours)
+            await turns()  # until it reads
+            arrives(theirs, ours)
+            asyncio.get_running_loop().call_soon(protocol.log.append, "call")
+            await turns()
+            assert protocol.log == ["call", EARLY]
+            transport.close()
+            await protocol.lost
+
+    run(main)
+
+
+@pytest.mark.parametrize("verb", ["close", "abort", "pause_reading"])
+def test_a_call_that_was_asked_for_can_end_the_reading(run, kind, verb):
+    skip_what_does_not_pause(kind, verb)
+
+    async def main():
+        ours, theirs = pair(kind)
+        with theirs:
+            transport, protocol = await connected(kind, ours)
+            await turns()
+            arrives(theirs, ours)
+            asyncio.get_running_loop().call_soon(getattr(transport, verb))
+            await nothing_is_received(transport, protocol, verb)
+
+    run(main)
+
+
+def test_a_call_that_was_asked_for_can_change_the_protocol(run, kind):
+    async def main():
+        ours, theirs = pair(kind)
+        with theirs:
+            transport, first = await connected(kind, ours)
+            await turns()
+            arrives(theirs, ours)
+            second = kind()
+            asyncio.get_running_loop().call_soon(transport.set_protocol, second)
+            assert await received(second) == [EARLY] and first.log == []
+            transport.close()
+            await second.lost
+
+    run(main)
+
+
+@pytest.mark.parametrize("verb", ["close", "abort", "pause_reading"])
+def test_the_reading_can_end_right_after_connecting(run, kind, verb):
+    skip_what_does_not_pause(kind, verb)
+
+    async def main():
+        ours, theirs = pair(kind)
+        with theirs:
+            arrives(theirs, ours)
+            transport, protocol = await connected(kind, ours)
+            getattr(transport, verb)()
+            await nothing_is_received(transport, protocol, verb)
+
+    run(main)
+
+
+def test_the_protocol_can_change_right_after_connecting(run, kind):
+    async def main():
+        ours, theirs = pair(kind)
+        with theirs:
+            arrives(theirs, ours)
+            transport, first = await connected(kind, ours)
+            second = kind()
+            transport.set_protocol(second)
+            assert await received(second) == [EARLY] and first.log == []
+            transport.close()
+            await second.lost
+
+    run(main)
+
+
+def test_the_protocol_can_change_when_a_server_greets_at_once(run):
+    class Greeted(Recorder):
+        def connection_made(self, transport):
+            self.peer, _ = listener.accept()
+            arrives(self.peer, transport.get_extra_info("socket"))
+
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        transport, first = await loop.create_connection(Greeted, *listener.getsockname())
+        second = Recorder()
+        transport.set_protocol(second)
+        with first.peer:
+            assert await received(second) == [EARLY] and first.log == []
+            transport.close()
+            await second.lost
+
+    with listener:
+        run(main)
+
+
+@pytest.mark.parametrize("factory", [Recorder, Filler])
+def test_the_protocol_of_an_accepted_connection_can_change_at_once(run, factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        accepted: asyncio.Future = loop.create_future()
+
+        class First(factory):
+            def connection_made(self, transport):
+                readable(transport.get_extra_info("socket"))
+                second = factory()
+                loop.call_soon(transport.set_protocol, second)
+                accepted.set_result((transport, self, second))
+
+        server = await loop.create_server(First, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.send(EARLY)
+            transport, first, second = await accepted
+            assert await received(second) == [EARLY] and first.log == []
+            transport.close()
+            await second.lost
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
+def test_tls_can_begin_in_a_connection_at_once(run, contexts):
+    async def main():
+        loop = asyncio.get_running_loop()
+        upgraded: asyncio.Future = loop.create_future()
+
+        class Server(Recorder):
+            def connection_made(self, transport):
+                if not upgraded.done():
+                    readable(transport.get_extra_info("socket"))
+                    upgraded.set_result(self)
+                    self.plain = transport
+                    self.upgrade = loop.create_task(self.start())
+
+            async def start(self):
+                return await loop.start_tls(self.plain, self, contexts[0], server_side=True)
+
+        server = await loop.create_server(Server, "127.0.0.1", 0)
+        client = Client(contexts[1], server.sockets[0].getsockname())
+        with client.sock:
+            protocol = await upgraded
+            await client.call(client.secure.do_handshake)
+            await client.call(client.secure.write, b"question")
+            transport = await protocol.upgrade
+            assert await received(protocol) == [b"question"]
+            transport.abort()
+            await protocol.lost
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
+def test_a_call_that_was_asked_for_comes_before_who_waits_for_a_socket(run):
+    async def main():
+        loop, log = asyncio.get_running_loop(), []
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with ours, theirs:
+
+            async def receive():
+                log.append(await loop.sock_recv(ours, 100))
+
+            task = loop.create_task(receive())
+            await turns()
+            arrives(theirs, ours)
+            loop.call_soon(log.append, "call")
+            await task
+        assert log == ["call", EARLY]
+
+    run(main)
