@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import socket
 import threading
 import time
 
@@ -132,6 +133,49 @@ async def far_away(loop):
     await asyncio.sleep(0.002)
     for handle in handles:
         handle.cancel()
+
+
+@probe("asyncio.timeout", "of infinite time, asked for when data has come", since=(3, 11))
+async def timeout_for_ever(loop):
+    one, other = socket.socketpair()
+    with other:
+        reader, writer = await asyncio.open_connection(sock=one)
+        loop.call_later(0.005, other.send, b"one\n")
+        seen = [await reader.readline()]
+        async with asyncio.timeout(float("inf")):
+            loop.call_later(0.005, other.send, b"two\n")
+            seen.append(await reader.readline())
+        writer.close()
+        return seen
+
+
+@probe("loop.call_at", "times beyond all bounds, and a NaN, beside others")
+async def beyond_all_bounds(loop):
+    calls = []
+    far = loop.call_later(1e306, print)
+    loop.call_later(float("nan"), calls.append, "NaN")
+    loop.call_later(0.005, calls.append, "soon")
+    await loop.run_in_executor(None, time.sleep, 0.05)
+    far.cancel()
+    return sorted(calls)
+
+
+@probe("loop.call_soon", "comes before data that came meanwhile")
+async def before_data(loop):
+    class Ours(asyncio.Protocol):
+        def data_received(self, data):
+            calls.append("data")
+
+    calls = []
+    one, other = socket.socketpair()
+    with other:
+        transport, _ = await loop.create_connection(Ours, sock=one)
+        await asyncio.sleep(0.005)
+        other.send(b"data")
+        loop.call_soon(calls.append, "call")
+        await until(lambda: len(calls) == 2)
+        transport.close()
+        return calls
 
 
 @probe("loop.call_at", "`None` and text are refused")

@@ -5,6 +5,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 
 from peers import LOCALHOST, Filled, Recorder, connected, contexts, raises
 from probing import probe
@@ -118,6 +119,37 @@ async def stream_start_tls(loop):
     writer.write(b"line\n")
     seen = await reader.readline()
     writer.close()
+    server.close()
+    return seen
+
+
+@probe("StreamWriter.start_tls", "at once, in the handler of a server", since=(3, 11))
+async def handler_start_tls(loop):
+    server_side, client_side = contexts()
+    served = loop.create_future()
+
+    async def serve(reader, writer):
+        try:
+            await writer.start_tls(server_side, ssl_handshake_timeout=2)
+            writer.write((await reader.readline()).upper())
+            await writer.drain()
+            served.set_result(None)
+        except Exception as error:
+            served.set_exception(error)
+        writer.close()
+
+    def ask():
+        with socket.create_connection(server.sockets[0].getsockname()) as plain:
+            plain.settimeout(4)
+            with client_side.wrap_socket(plain, server_hostname="localhost") as secure:
+                secure.sendall(b"line\n")
+                return secure.recv(5)
+
+    server = await asyncio.start_server(serve, LOCALHOST, 0)
+    asking = loop.run_in_executor(None, ask)
+    time.sleep(0.05)  # so that its first words are there when the connection is accepted
+    await served
+    seen = await asking
     server.close()
     return seen
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import os
+import select
 import socket
 import struct
 import tempfile
@@ -58,6 +59,19 @@ async def set_protocol(loop):
         return seen, both.client.get_protocol() is new, await new.received(4), both.ours.data
 
 
+@probe("BaseTransport.set_protocol", "right after connecting: the old one gets nothing")
+async def set_protocol_at_once(loop):
+    with socket_pair() as (one, other):
+        other.send(b"data")
+        transport, old = await loop.create_connection(Recorder, sock=one)
+        new = Recorder()
+        new.calls.append("set")
+        transport.set_protocol(new)
+        seen = await new.received(4), old.data
+        transport.abort()
+        return seen
+
+
 @probe("BaseTransport.get_protocol", "from stream to buffered protocol and back")
 async def change_kind(loop):
     async with connected(loop) as both:
@@ -82,6 +96,20 @@ async def pause_reading(loop):
         seen += [client.is_reading(), both.ours.data]
         client.resume_reading(), client.resume_reading()
         return [*seen, client.is_reading(), await both.ours.received(4)]
+
+
+@probe("ReadTransport.pause_reading", "right after connecting: nothing has come")
+async def pause_at_once(loop):
+    with socket_pair() as (one, other):
+        other.send(b"data")
+        transport, protocol = await loop.create_connection(Recorder, sock=one)
+        transport.pause_reading()
+        await asyncio.sleep(0.02)
+        seen = [protocol.data]
+        transport.resume_reading()
+        seen.append(await protocol.received(4))
+        transport.abort()
+        return seen
 
 
 @probe("ReadTransport.pause_reading", "in data_received, and in connection_made")
@@ -133,6 +161,30 @@ async def reset(loop):
         transport.write(MEGABYTES)
         peer.close()
         return [*seen, await protocol.lost]
+
+
+@probe("Protocol", "data and then a reset, before the loop looks: both are told")
+async def data_and_reset(loop):
+    async with beside_socket(loop) as (transport, protocol, peer):
+        await asyncio.sleep(0.005)
+        peer.send(b"half of it")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), 0)
+        poll.poll(1000)
+        return await protocol.lost, protocol.data, protocol.calls
+
+
+@probe("Protocol", "a descriptor passed with data, more data, the end: all of it is told")
+async def data_after_descriptor(loop):
+    with socket_pair() as (one, other), open(os.devnull, "rb") as file:
+        _, protocol = await loop.create_connection(Recorder, sock=one)
+        await asyncio.sleep(0.005)
+        socket.send_fds(other, [b"with it,"], [file.fileno()])
+        other.send(b"after it")
+        other.close()
+        return await protocol.lost, protocol.data
 
 
 @probe("Protocol", "what eof_received() returns decides on closing")
