@@ -14,14 +14,16 @@ EARLY = b"early"
 
 
 class Recorder(asyncio.Protocol):
-    """Keeps what it is told, in a list that others may share."""
+    """Keeps what it is told."""
 
-    def __init__(self, log=None) -> None:
-        self.log = [] if log is None else log
+    def __init__(self) -> None:
+        self.log: list = []
+        self.got = asyncio.Event()
         self.lost: asyncio.Future = asyncio.get_running_loop().create_future()
 
     def data_received(self, data):
         self.log.append(data)
+        self.got.set()
 
     def connection_lost(self, exc):
         self.lost.set_result(exc)
@@ -35,12 +37,12 @@ class Filler(Recorder, asyncio.BufferedProtocol):
         return self.buffer
 
     def buffer_updated(self, nbytes):
-        self.log.append(bytes(self.buffer[:nbytes]))
+        self.data_received(bytes(self.buffer[:nbytes]))
 
 
 class Packets(Recorder, asyncio.DatagramProtocol):
     def datagram_received(self, data, addr):
-        self.log.append(data)
+        self.data_received(data)
 
 
 @pytest.fixture(params=[Recorder, Filler, Packets])
@@ -79,8 +81,7 @@ async def turns(count=5):
 
 
 async def received(protocol):
-    while not protocol.log:
-        await asyncio.sleep(0)
+    await protocol.got.wait()
     return protocol.log
 
 

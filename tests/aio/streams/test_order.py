@@ -60,10 +60,11 @@ def test_a_call_that_was_asked_for_can_end_the_connection(streams, run, verb):
 
 def test_the_protocol_can_change_right_after_connecting(streams, run):
     class Other(asyncio.Protocol):
-        received = b""
+        def __init__(self) -> None:
+            self.received: asyncio.Future = asyncio.get_running_loop().create_future()
 
         def data_received(self, data):
-            self.received += data
+            self.received.set_result(data)
 
     async def main(unhandled):
         ours, theirs = socket.socketpair()
@@ -71,9 +72,7 @@ def test_the_protocol_can_change_right_after_connecting(streams, run):
         reader, writer = await streams.open_connection(sock=ours)
         streams_own, other = writer.transport.get_protocol(), Other()
         writer.transport.set_protocol(other)
-        while not other.received:
-            await asyncio.sleep(0)
-        assert other.received == LINE and not reader._buffer
+        assert await other.received == LINE and not reader._buffer
         writer.transport.set_protocol(streams_own)
         await close(writer, theirs)
 
