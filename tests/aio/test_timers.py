@@ -12,13 +12,31 @@ from helpers import ignore
 
 import uvbind
 
-FAR = [math.inf, 1e306, 1e15]
+FAR = [math.inf, 1e306]
+
+
+@pytest.fixture
+def run(new_loop):
+    """Run a coroutine function in a loop with no timer but its own: what is far is next then."""
+
+    def run(main):
+        loop = new_loop()
+        guard = threading.Timer(30, loop.call_soon_threadsafe, [loop.stop])
+        guard.start()
+        try:
+            loop.run_until_complete(main(loop))
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            guard.cancel()
+            guard.join()
+            loop.close()
+
+    return run
 
 
 @pytest.mark.parametrize("far", FAR)
 def test_a_far_timer_leaves_the_others_alone(run, far):
-    async def main():
-        loop = asyncio.get_running_loop()
+    async def main(loop):
         handle = loop.call_later(far, ignore)
         await asyncio.sleep(0.001)
         assert await loop.run_in_executor(None, int) == 0  # nothing else is to come meanwhile
@@ -29,65 +47,59 @@ def test_a_far_timer_leaves_the_others_alone(run, far):
 
 @pytest.mark.parametrize("far", FAR)
 def test_a_far_timer_can_be_asked_for_when_data_comes(run, far):
-    class Asks(asyncio.Protocol):
-        def data_received(self, data):
-            handles.append(loop().call_later(far, ignore))
-            loop().call_later(0.001, near.set_result, data)
+    async def main(loop):
+        class Asks(asyncio.Protocol):
+            def data_received(self, data):
+                loop.call_later(far, ignore).cancel()
+                got.set_result(data)
 
-        def connection_lost(self, exc):
-            lost.set_result(exc)
+            def connection_lost(self, exc):
+                lost.set_result(exc)
 
-    loop = asyncio.get_running_loop
-    handles: list[asyncio.TimerHandle] = []
-
-    async def main():
-        nonlocal near, lost
-        near, lost = loop().create_future(), loop().create_future()
+        got, lost = loop.create_future(), loop.create_future()
         ours, theirs = socket.socketpair()
         with theirs:
-            transport, _ = await loop().create_connection(Asks, sock=ours)
-            loop().call_later(0.001, theirs.send, b"x")
-            assert await near == b"x"
-            handles[0].cancel()
+            transport, _ = await loop.create_connection(Asks, sock=ours)
+            await loop.run_in_executor(None, theirs.send, b"x")
+            assert await got == b"x"
             transport.close()
             assert await lost is None
 
-    near = lost = None
     run(main)
 
 
 @pytest.mark.skipif(not hasattr(asyncio, "timeout"), reason="asyncio.timeout is of Python 3.11")
-def test_a_timeout_that_never_comes_in_a_task_that_goes_on_at_once(new_loop):
-    async def main():
+def test_a_timeout_that_never_comes_in_a_task_that_goes_on_at_once(run):
+    async def main(loop):
         ours, theirs = socket.socketpair()
         with theirs:
             reader, writer = await uvbind.open_connection(sock=ours)
-            loop = asyncio.get_running_loop()
-            loop.call_later(0.001, theirs.send, b"one\n")
-            assert await reader.readline() == b"one\n"
-            async with asyncio.timeout(math.inf):  # inside the transport's call
-                loop.call_later(0.001, theirs.send, b"two\n")
-                assert await reader.readline() == b"two\n"
+
+            async def read():
+                assert await reader.readline() == b"one\n"
+                async with asyncio.timeout(math.inf):  # inside the transport's call
+                    return await reader.readline()
+
+            task = loop.create_task(read())
+            for line in (b"one\n", b"two\n"):
+                await loop.run_in_executor(None, theirs.send, line)
+                await asyncio.sleep(0)
+            assert await task == b"two\n"
             writer.close()
             await writer.wait_closed()
 
-    loop = new_loop()  # not in debug mode
-    loop.run_until_complete(asyncio.wait_for(main(), 30))
-    loop.close()
+    run(main)
 
 
 @pytest.mark.parametrize("now", [math.nan, -math.inf, -1e306])
-def test_what_is_no_time_to_come_is_now(new_loop, now):
+def test_what_is_no_time_to_come_is_now(run, now):
     calls: list[str] = []
 
-    loop = new_loop()
-    loop.call_later(now, calls.append, "now")
-    loop.call_later(0.001, lambda: (calls.append("later"), loop.stop()))
-    # wait_for() would have a timer beside it, and how that compares to a NaN is anybody's guess.
-    guard = threading.Timer(30, loop.call_soon_threadsafe, [loop.stop])
-    guard.start()
-    loop.run_forever()
-    guard.cancel()
-    guard.join()
-    loop.close()
+    async def main(loop):
+        done = loop.create_future()
+        loop.call_later(now, calls.append, "now")
+        loop.call_later(0.001, lambda: (calls.append("later"), done.set_result(None)))
+        await done
+
+    run(main)
     assert calls == ["now", "later"]
