@@ -87,7 +87,9 @@ def test_a_timeout_that_never_comes_in_a_task_that_goes_on_at_once(run):
 
 
 @pytest.mark.parametrize("now", [math.nan, -math.inf, -1e306])
-def test_what_is_no_time_to_come_is_now(run, now):
+def test_what_is_no_time_to_come_is_now(run, new_loop, now):
+    if math.isnan(now) and new_loop is not uvbind.new_event_loop:
+        pytest.skip("asyncio may wait for it with a selector, which fails")
     calls: list[str] = []
 
     async def main(loop):
