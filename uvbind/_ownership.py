@@ -83,7 +83,9 @@ class Owned:
         if self._c is None:
             raise RuntimeError("the loop is closed")
         if self._forked:
-            raise RuntimeError("the loop is the parent process's; call its fork() first")
+            raise RuntimeError(
+                "the loop is the parent process's; call its fork() first (an asyncio loop's: loop.uv.fork())"
+            )
 
 
 def _after_fork_in_child() -> None:

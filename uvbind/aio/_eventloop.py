@@ -27,29 +27,9 @@ from uvbind.aio._selector import Selector
 from uvbind.aio._sockets import Sockets
 
 _Base: Any = asyncio.unix_events._UnixSelectorEventLoop
+_Handle: Any = asyncio.Handle
 _LONGEST = 2**31 - 1  # milliseconds until it looks again, also at what is never due
 _CANCELLED = 100  # so many timers that were cancelled may wait for their time to come
-
-
-class _Loop(Loop):
-    """libuv's loop, with the turns of asyncio's in its own."""
-
-    def __init__(self, above: EventLoop) -> None:
-        super().__init__()
-        self._above = above
-        try:
-            self._wakeup.make()
-        except BaseException:
-            self.close()
-            raise
-
-    def _run_later(self) -> bool:
-        if self._failures:  # run() is about to raise: what is ready waits for the next one
-            return True
-        if self._later:
-            super()._run_later()
-        self._above._turn()
-        return self._above._woken or bool(self._later)
 
 
 class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base):  # type: ignore[misc]
@@ -57,12 +37,14 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
 
     def __init__(self) -> None:
         self._closed = True  # until there is something to close
-        self.uv = _Loop(self)
+        self.uv = Loop()
+        self.uv._run_later = self._turn  # type: ignore[method-assign]
         self._woken = False
         self._timer_due = math.inf
         self._due = False
         self._timer_cancelled_count = 0  # asyncio's
         try:
+            self.uv._wakeup.make()
             self._timer = Timer(self.uv)
             super().__init__(Selector(self.uv, self._on_ready))
         except BaseException:
@@ -91,11 +73,16 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
             self._woken = True
             lib.uvb_loop_later(self.uv._c)
 
-    def _turn(self) -> None:
-        """Call what is ready by now, as one turn of asyncio's."""
-        self._woken = not self._closed
+    def _turn(self) -> bool:
+        """Call what is ready by now, as one turn of asyncio's, and tell whether there is more."""
+        uv = self.uv
+        if uv._failures:  # run() is about to raise: what is ready waits for the next one
+            return True
+        if uv._later:
+            Loop._run_later(uv)
         if self._closed:
-            return
+            return bool(uv._later)
+        self._woken = True
         if self._debug:
             super()._run_once()  # which watches for slow callbacks
         else:
@@ -111,6 +98,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         self._woken = bool(self._ready)
         if self._scheduled and self._scheduled[0]._when != self._timer_due:
             self._start_timer(self._scheduled[0]._when)
+        return self._woken or bool(uv._later)
 
     def _take_due(self) -> None:
         """Make ready what is due, and forget timers that were cancelled, as asyncio does."""
@@ -159,12 +147,13 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
             if handle._source_traceback:  # asyncio too takes itself off
                 del handle._source_traceback[-1]
         else:
-            handle = asyncio.Handle(callback, args, self, context)
+            handle = _Handle(callback, args, self, context)
             self._ready.append(handle)
         # Not before the loop runs, which begins with a turn, and never from another thread, where
         # asyncio lets the mistake pass outside of its debug mode.
         if not self._woken and self._thread_id == get_ident():
-            self._wake()
+            self._woken = True
+            lib.uvb_loop_later(self.uv._c)
         return handle
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
