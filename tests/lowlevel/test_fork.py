@@ -54,10 +54,7 @@ def test_in_a_child_every_verb_but_fork_is_refused(loop: Loop, name: str) -> Non
         }[name]
     )
     answer = in_child(lambda: verb(loop))
-    assert (
-        answer
-        == "RuntimeError: the loop is the parent process's; call its fork() first (an asyncio loop's: loop.uv.fork())"
-    )
+    assert answer.startswith("RuntimeError: the loop is the parent process's; call its fork()")
     async_.close()
     timer.close()
 
