@@ -84,7 +84,7 @@ class Owned:
             raise RuntimeError("the loop is closed")
         if self._forked:
             raise RuntimeError(
-                "the loop is the parent process's; call its fork() first (in asyncio loop.uv.fork())"
+                "the loop is the parent process's; call its fork() first (asyncio: loop.uv.fork())"
             )
 
 
