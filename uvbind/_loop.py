@@ -255,6 +255,10 @@ class Loop(LoopInside):
             call(self._later.popleft())
         return bool(self._later)
 
+    def _run_early(self) -> bool:
+        """Do so in the middle of a poll, before what the poll has found."""
+        return self._run_later()
+
     def _failed(self, exception: BaseException) -> None:
         self._failures.append(exception)
         lib.uv_stop(self._uv)
@@ -280,9 +284,9 @@ def uvb_on_exhausted(pointer: Any) -> None:
 
 
 @crossing
-def uvb_on_later(pointer: Any) -> None:
+def uvb_on_later(pointer: Any, early: int) -> None:
     loop = ffi.from_handle(pointer)
-    if not loop._run_later():
+    if not (loop._run_early() if early else loop._run_later()):
         lib.uvb_loop_not_later(loop._c)
 
 

@@ -200,13 +200,13 @@ int uvb_loop_fork(uvb_loop *loop) {
 }
 
 /* It goes on until Python says that nothing is left; not having said so, Ctrl-C came in between. */
-static void later_cb(uv_check_t *check) { uvb_python_later(check->loop->data); }
+static void later_cb(uv_check_t *check) { uvb_python_later(check->loop->data, 0); }
 
 /* What Python had to do before the poll it does before it is handed what the poll has found. */
 void uvb_loop_catch_up(uvb_loop *loop) {
   if (loop->has_before) {
     loop->has_before = 0;
-    uvb_python_later(loop);
+    uvb_python_later(loop, 1);
   }
 }
 

@@ -21,7 +21,7 @@ void uvb_python_request(uvb_request *request, int status) {
   uvb_on_request(request->self, status);
 }
 
-void uvb_python_later(uvb_loop *loop) { uvb_on_later(loop->self); }
+void uvb_python_later(uvb_loop *loop, int early) { uvb_on_later(loop->self, early); }
 
 int uvb_install(void *dict) {
   (void)dict;
@@ -32,7 +32,8 @@ int uvb_install(void *dict) {
 
 static PyObject *failed; /* Python's: takes an exception that left a callback */
 static PyObject *complete; /* "_complete", the method of a request that is done */
-static PyObject *run_later; /* "_run_later", of a loop */
+static PyObject *run_later; /* "_run_later", of a loop, */
+static PyObject *run_early; /* and "_run_early" */
 
 void uvb_enter(uvb_loop *loop) {
   if (!loop->has_gil) {
@@ -115,12 +116,12 @@ void uvb_python_request(uvb_request *request, int status) {
   Py_DECREF(object);
 }
 
-void uvb_python_later(uvb_loop *loop) {
+void uvb_python_later(uvb_loop *loop, int early) {
   PyObject *object = loop->object, *result;
 
   uvb_enter(loop);
   Py_INCREF(object);
-  result = PyObject_CallMethodObjArgs(object, run_later, NULL);
+  result = PyObject_CallMethodObjArgs(object, early ? run_early : run_later, NULL);
   if (result == NULL)
     uvb_report();
   else if (result == Py_False)
@@ -183,7 +184,9 @@ int uvb_install(void *dict) {
   Py_XINCREF(failed);
   complete = PyUnicode_InternFromString("_complete");
   run_later = PyUnicode_InternFromString("_run_later");
-  ready = failed != NULL && complete != NULL && run_later != NULL && uvb_stream_names();
+  run_early = PyUnicode_InternFromString("_run_early");
+  ready = failed != NULL && complete != NULL && run_later != NULL && run_early != NULL &&
+          uvb_stream_names();
   for (int i = 0; ready && i < COUNT; i++) {
     PyObject *function = PyCFunction_NewEx(&builtins[i], NULL, NULL);
     if (function != NULL && PyDict_SetItemString(dict, builtins[i].ml_name, function) == 0)

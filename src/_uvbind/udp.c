@@ -16,8 +16,9 @@ static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
   (void)suggested;
   if (!loop->forked)
     uvb_loop_catch_up(loop);
-  if (udp->recv_cb == NULL) { /* stopped, or closed: libuv asks it to take nothing all the same */
+  if (udp->recv_cb == NULL) /* stopped, or closed: libuv asks it to take nothing all the same */
     udp->recv_cb = ignore_cb;
+  if (loop->forked || udp->recv_cb == ignore_cb) { /* the child would take what is the parent's */
     *buffer = uv_buf_init(NULL, 0);
   } else if (uv_udp_using_recvmmsg((uv_udp_t *)handle))
     *buffer = uv_buf_init(loop->datagrams, UVB_DATAGRAMS * UVB_DATAGRAM_SIZE);
@@ -32,6 +33,8 @@ static void recv_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
                     const struct sockaddr *sender, unsigned int flags) {
   uvb_handle *ours = udp->data;
 
+  if (ours->loop->forked)
+    return;
   if (uv_is_closing((uv_handle_t *)udp)) /* by the callback: libuv hands over the others still */
     return;
   if (sender != NULL) {

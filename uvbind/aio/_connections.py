@@ -21,13 +21,15 @@ _INTERNET = (int(socket.AF_INET), int(socket.AF_INET6))
 
 def _accept(sock: Any) -> tuple[socket.socket, Any] | None:
     """Return a connection that does not block, and its address; None when none waits."""
-    family = _socket.socket.family.__get__(sock)  # as a number: an enum's member costs more
-    if "accept" in FAST and family in _INTERNET:
-        found = FAST["accept"](sock.fileno())
-        if found is None:
-            return None
-        fd, address = found
-        return socket.socket(family, socket.SOCK_STREAM, sock.proto, fd), address
+    if "accept" in FAST and sock.__class__ is socket.socket:  # a program's has a say in it
+        family = _socket.socket.family.__get__(sock)  # as a number: an enum's member costs more
+        if family in _INTERNET:
+            found = FAST["accept"](sock.fileno())
+            if found is None:
+                return None
+            fd, address = found
+            kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK  # the object is to know as well
+            return socket.socket(family, kind, sock.proto, fd), address
     try:
         connection, address = sock.accept()
     except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -76,6 +78,8 @@ class Connections(_Base):  # type: ignore[misc]
                 logger.debug("%r got a new connection from %r: %r", server, *accepted[::-1])
             # asyncio has a task for each, and so a context.
             contextvars.copy_context().run(self._begin, protocol_factory, *accepted, server)
+            if sock.fileno() == -1:  # closed by it
+                return
 
     def _begin(self, protocol_factory: Any, sock: Any, peername: Any, server: Any) -> None:
         """Make the transport of an accepted connection, for which nobody waits."""

@@ -39,6 +39,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         self._closed = True  # until there is something to close
         self.uv = Loop()
         self.uv._run_later = self._turn  # type: ignore[method-assign]
+        self.uv._run_early = self._early_turn  # type: ignore[method-assign]
         self._woken = False
         self._timer_due = math.inf
         self._due = False
@@ -73,7 +74,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
             self._woken = True
             lib.uvb_loop_later(self.uv._c)
 
-    def _turn(self) -> bool:
+    def _turn(self, early: bool = False) -> bool:
         """Call what is ready by now, as one turn of asyncio's, and tell whether there is more."""
         uv = self.uv
         if uv._failures:  # run() is about to raise: what is ready waits for the next one
@@ -86,7 +87,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         if self._debug:
             super()._run_once()  # which watches for slow callbacks
         else:
-            if self._due or self._timer_cancelled_count > _CANCELLED:
+            if not early and (self._due or self._timer_cancelled_count > _CANCELLED):
                 self._take_due()
             ready = self._ready
             for _ in range(len(ready)):
@@ -98,7 +99,15 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         self._woken = bool(self._ready)
         if self._scheduled and self._scheduled[0]._when != self._timer_due:
             self._start_timer(self._scheduled[0]._when)
-        return self._woken or bool(uv._later)
+        return self._woken or self._due or bool(uv._later)
+
+    def _early_turn(self) -> bool:
+        """The same before what a poll has found; timers that are due come after that."""
+        resolution, self._clock_resolution = self._clock_resolution, -math.inf  # for debug mode
+        try:
+            return self._turn(early=True)
+        finally:
+            self._clock_resolution = resolution
 
     def _take_due(self) -> None:
         """Make ready what is due, and forget timers that were cancelled, as asyncio does."""

@@ -35,7 +35,9 @@ class Sockets(_Base):  # type: ignore[misc]
 
     async def sock_recv(self, sock: Any, n: int) -> Any:
         self._check_socket(sock)
-        quick = _receive if sock.__class__ is socket.socket and 0 < n <= _QUICK_SIZE else None
+        quick = None
+        if sock.__class__ is socket.socket and n.__class__ is int and 0 < n <= _QUICK_SIZE:
+            quick = _receive
         while True:
             if quick:
                 data = quick(sock.fileno(), n)

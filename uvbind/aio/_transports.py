@@ -74,6 +74,7 @@ class SocketTransport(_Base):  # type: ignore[misc]
         server: Any = None,
         at_once: bool = False,
     ) -> None:
+        connection_made = protocol.connection_made  # or it is no protocol
         self._stream = stream = _Stream(loop.uv)
         stream.transport = self  # the stream keeps the transport
         fd = sock.fileno()
@@ -100,7 +101,7 @@ class SocketTransport(_Base):  # type: ignore[misc]
             raise
         if at_once:
             return  # to its maker, who calls begin()
-        loop.call_soon(protocol.connection_made, self)
+        loop.call_soon(connection_made, self)
         loop.call_soon(self._add_reader, fd, self._read_ready)
         if waiter is not None:
             loop.call_soon(_end, waiter)

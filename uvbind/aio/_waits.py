@@ -46,7 +46,7 @@ class Wait:
         else:
             self._context.run(callback, self)
 
-    # What a task asks of a future.
+    # What a task asks of a future, and who looks at what tasks wait for.
 
     def add_done_callback(self, callback: Any, *, context: Any = None) -> None:
         self._callback, self._context = callback, context or contextvars.copy_context()
@@ -58,6 +58,24 @@ class Wait:
         self._message = msg
         self._loop.call_soon(callback, self, context=self._context)
         return True
+
+    def remove_done_callback(self, callback: Any) -> int:
+        if self._callback != callback:
+            return 0
+        self._callback = None
+        return 1
+
+    def get_loop(self) -> Any:
+        return self._loop
+
+    def done(self) -> bool:
+        return self._callback is None
+
+    def cancelled(self) -> bool:
+        return self._message is not self
+
+    def exception(self) -> None:
+        self.result()
 
     def result(self) -> None:
         if self._message is not self:
@@ -103,7 +121,7 @@ class Waits:
 
     def release(self, fd: int) -> None:
         """Take a descriptor out of the set, if nobody waits for it."""
-        if fd not in self.readers and fd not in self.writers:
+        if fd not in self.readers and fd not in self.writers and not self._uv._forked:
             self._set.disarm(fd)
 
     def close(self) -> None:
@@ -138,7 +156,10 @@ class Waits:
                 if events & writable:
                     ready += writers.pop(fd, ())
                 if fd in readers or fd in writers:
-                    self._arm(fd)
+                    try:
+                        self._arm(fd)
+                    except OSError:  # closed in the meantime, as their next call says
+                        ready += [*readers.pop(fd, ()), *writers.pop(fd, ())]
             while ready and not self._loop._ready:  # what was ready before goes first
                 ready.pop(0).ready()
         finally:  # also when a task was left by SystemExit or Ctrl-C

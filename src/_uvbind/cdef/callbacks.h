@@ -5,7 +5,7 @@ void uvb_on_close(void *self);
 void uvb_on_wakeup(void);
 void uvb_on_exhausted(void *self);
 void uvb_on_walk(void *self, void *found);
-void uvb_on_later(void *self);
+void uvb_on_later(void *self, int early);
 
 void uvb_on_connection(void *self, int status);
 void uvb_on_alloc(void *self);
