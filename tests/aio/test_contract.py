@@ -110,3 +110,82 @@ def test_closing_the_socket_of_a_transport_reaches_no_other_descriptor(new_loop)
 
     loop.run_until_complete(main())
     loop.close()
+
+
+@pytest.mark.parametrize("default", [None, 5.0])
+def test_the_socket_of_an_accepted_connection_does_not_block(run, default):
+    async def main():
+        made = asyncio.get_running_loop().create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                made.set_result(transport)
+
+        server = await asyncio.get_running_loop().create_server(Protocol, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()):
+            transport = await made
+            sock = transport.get_extra_info("socket")
+            assert sock.gettimeout() == 0 and sock.type == socket.SOCK_STREAM
+            transport.abort()
+            await asyncio.sleep(0)
+        server.close()
+
+    socket.setdefaulttimeout(default)
+    try:
+        run(main)
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+@pytest.mark.parametrize("where", ["factory", "connection_made"])
+def test_a_server_that_its_first_connection_closes(run, where):
+    async def main():
+        loop = asyncio.get_running_loop()
+        lost = loop.create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                if where == "connection_made":
+                    server.close()
+
+            def connection_lost(self, exc):
+                lost.set_result(exc)
+
+        def factory():
+            if where == "factory":
+                loop.call_soon(server.close)
+            return Protocol()
+
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        socket.create_connection(server.sockets[0].getsockname()).close()
+        assert await lost is None
+
+    run(main)
+
+
+def test_listening_sockets_of_the_programs_accept_themselves(run):
+    class Listening(socket.socket):
+        accepted = 0
+
+        def accept(self):
+            type(self).accepted += 1
+            return super().accept()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        made = loop.create_future()
+        sock = Listening()
+        sock.bind(("127.0.0.1", 0))
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                made.set_result(transport)
+
+        server = await loop.create_server(Protocol, sock=sock)
+        with socket.create_connection(sock.getsockname()):
+            (await made).abort()
+            await asyncio.sleep(0)
+        server.close()
+        assert Listening.accepted
+
+    run(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import time
 
 import pytest
 from endings import readable
@@ -279,3 +280,45 @@ def test_a_call_that_was_asked_for_comes_before_who_waits_for_a_socket(new_loop)
 
     loop.run_until_complete(asyncio.wait_for(main(), 30))
     loop.close()
+
+
+@pytest.mark.parametrize("kind", ["stream", "datagrams"])
+@pytest.mark.parametrize("debug", [False, True])
+def test_data_that_was_there_cancels_a_timer_that_is_due(new_loop, kind, debug):
+    """As keep-alive timers want it, when the loop comes late to both."""
+    calls = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(0.01, calls.append, "timer")
+
+        class Protocol(asyncio.Protocol):
+            def data_received(self, data):
+                calls.append("data")
+                timer.cancel()
+
+            def datagram_received(self, data, address):
+                self.data_received(data)
+
+        if kind == "stream":
+            ours, theirs = socket.socketpair()
+            transport, _ = await loop.create_connection(Protocol, sock=ours)
+            theirs.send(b"x")
+        else:
+            transport, _ = await loop.create_datagram_endpoint(
+                Protocol, local_addr=("127.0.0.1", 0)
+            )
+            theirs = socket.socket(type=socket.SOCK_DGRAM)
+            theirs.sendto(b"x", transport.get_extra_info("sockname"))
+        time.sleep(0.02)  # the loop is busy, and the timer is due
+        while not calls:
+            await asyncio.sleep(0)
+        transport.close()
+        theirs.close()
+        await asyncio.sleep(0)
+
+    loop = new_loop()
+    loop.set_debug(debug)
+    loop.run_until_complete(main())
+    loop.close()
+    assert calls == ["data"]

@@ -450,3 +450,58 @@ def test_many_are_ready_at_once(run):
             assert await asyncio.gather(*tasks) == [b"%d" % number for number in range(300)]
 
     run(main)
+
+
+@pytest.mark.parametrize("number", ["free", "a file's"])
+def test_a_socket_that_is_closed_under_its_reader_and_its_writer(number, tmp_path):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pair() as (ours, theirs):
+            reading = await begun(loop.sock_recv(ours, 10))
+            writing = await begun(loop.sock_sendall(ours, MEGABYTES))
+            with ours.dup(), contextlib.ExitStack() as files:
+                ours.close()
+                if number == "a file's":
+                    files.enter_context(Path(tmp_path, "file").open("wb"))
+                while not (reading.done() and writing.done()):
+                    with contextlib.suppress(BlockingIOError):
+                        theirs.recv(1 << 20)
+                    await asyncio.sleep(0)
+            for task in (reading, writing):
+                assert isinstance(task.exception(), OSError)
+
+    uvbind.run(main())  # in asyncio they wait for ever
+
+
+def test_who_looks_at_what_a_task_waits_for(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pair() as (ours, _):
+            task = await begun(loop.sock_recv(ours, 10))
+            waiter = task._fut_waiter
+            assert asyncio.isfuture(waiter) and waiter.get_loop() is loop
+            assert not waiter.done() and not waiter.cancelled()
+            task.cancel()
+            await asyncio.wait([task])
+            assert waiter.done() and waiter.cancelled()
+
+    run(main)
+
+
+def test_sizes_of_other_types(run):
+    class Size:
+        def __index__(self):
+            return 3
+
+        def __gt__(self, other):
+            return other < 3
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pair() as (ours, theirs):
+            theirs.send(b"data")
+            assert await loop.sock_recv(ours, Size()) == b"dat"
+            with pytest.raises(TypeError):
+                await loop.sock_recv(ours, 1.5)
+
+    run(main)

@@ -35,6 +35,8 @@ _CANCELLED = 100  # so many timers that were cancelled may wait for their time t
 class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base):  # type: ignore[misc]
     """An asyncio event loop on libuv. `uv` is the uvbind.Loop below, for its own handles."""
 
+    _clock_resolution: float  # asyncio's
+
     def __init__(self) -> None:
         self._closed = True  # until there is something to close
         self.uv = Loop()
@@ -85,6 +87,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
             return bool(uv._later)
         self._woken = True
         if self._debug:
+            self._due = self._due and early
             super()._run_once()  # which watches for slow callbacks
         else:
             if not early and (self._due or self._timer_cancelled_count > _CANCELLED):
