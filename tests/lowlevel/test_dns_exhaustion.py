@@ -59,7 +59,7 @@ def fail(count):
             assert error.name == "EAGAIN", error
 
 with uvbind.Loop() as loop:
-    limit = pages() * resource.getpagesize() + 7 * 2**20  # a thread takes 8 MiB
+    limit = pages() * resource.getpagesize() + 4 * 2**20  # a thread takes 8 MiB
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     fail(100)
     before = pages()
