@@ -188,7 +188,8 @@ def test_several_processes_serve_one_socket(kind, loop_name, tmp_path):
         server.load()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0
-        assert len(server.says("shutdown", 2)) == 2
+        # As soon as one of hypercorn's has ended it ends the others, whether they have said so or not.
+        assert server.says("shutdown", 1 if kind == "hypercorn" else 2)
 
 
 @pytest.mark.parametrize("kind", ["uvicorn", "hypercorn"])
