@@ -188,7 +188,7 @@ def test_several_processes_serve_one_socket(kind, loop_name, tmp_path):
         server.load()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0
-        # As soon as one of hypercorn's has ended it ends the others, whether they have said so or not.
+        # As soon as one of hypercorn's has ended it ends the others, which may not say so then.
         assert server.says("shutdown", 1 if kind == "hypercorn" else 2)
 
 
