@@ -26,6 +26,16 @@ static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
     *buffer = uv_buf_init(loop->slab, UVB_DATAGRAM_SIZE);
 }
 
+/* libuv has none for a unix socket's, but what its memory held before. */
+static const struct sockaddr nobody;
+
+static int has_no_senders(const uv_udp_t *udp) {
+  struct sockaddr_storage name;
+  int size = sizeof name;
+  return uv_udp_getsockname(udp, (struct sockaddr *)&name, &size) == 0 &&
+         name.ss_family != AF_INET && name.ss_family != AF_INET6;
+}
+
 /* With recvmmsg the batch is what one system call received, whose end libuv tells with a last
  * call that only gives the buffer back. Without it libuv receives datagram by datagram until
  * there is none, or until it has had as many as it takes in a turn. */
@@ -35,6 +45,8 @@ static void recv_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
 
   if (ours->loop->forked)
     return;
+  if (sender != NULL && ours->no_senders)
+    sender = &nobody;
   if (uv_is_closing((uv_handle_t *)udp)) /* by the callback: libuv hands over the others still */
     return;
   if (sender != NULL) {
@@ -59,8 +71,10 @@ int uvb_udp_recv_start(uvb_handle *handle, int batch) {
       return UV_ENOMEM;
   }
   err = uv_udp_recv_start(&handle->uv.udp, alloc_cb, recv_cb);
-  if (err == 0)
+  if (err == 0) {
     handle->batching = batch;
+    handle->no_senders = has_no_senders(&handle->uv.udp);
+  }
   return err;
 }
 

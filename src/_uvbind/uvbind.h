@@ -77,7 +77,8 @@ struct uvb_handle {
   int batching;  /* datagrams: handed over in batches, of tuples with so many parts, */
   int batched;   /* of which one has so many by now */
   void *batch;   /* python.c: a list, */
-  void *senders; /* and the addresses of the last senders */
+  void *senders; /* and the addresses of the last senders, */
+  int no_senders; /* unless datagrams come here without */
   union uv_any_handle uv;
 };
 

@@ -111,3 +111,27 @@ def test_a_flaw_in_the_middle_of_a_batch_ends_it_there(ends):
         with pytest.raises((TypeError, ValueError)):
             ends.client.try_send_batch(batch[25:])
     assert len(ends.receive(100)) == 100
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no unix sockets")
+@pytest.mark.parametrize("recvmmsg", [False, True])
+def test_senders_of_others_are_not_taken_for_those_of_a_unix_socket(loop, recvmmsg):
+    ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    received = []
+    with peer, socket.socket(type=socket.SOCK_DGRAM) as sender:
+        internet, unix = (uvbind.UDP(loop, recvmmsg=recvmmsg) for _ in range(2))
+        internet.bind(("127.0.0.1", 0))
+        unix.open(ours)
+        internet.recv_start(lambda *about: received.append(about))
+        unix.recv_start(lambda *about: received.append(about))
+        for number in range(1, 11):
+            sender.sendto(b"internet", internet.getsockname())
+            while len(received) < 2 * number - 1:
+                loop.run(uvbind.RunMode.ONCE)
+            peer.send(b"unix")
+            while len(received) < 2 * number:
+                loop.run(uvbind.RunMode.ONCE)
+        internet.close()
+        unix.close()
+        loop.run()
+    assert {address for udp, data, address, *_ in received if udp is unix} == {None}
