@@ -38,11 +38,6 @@ def _accept(sock: Any) -> tuple[socket.socket, Any] | None:
     return connection, address
 
 
-def _abort(transport: SocketTransport) -> bool:
-    transport.abort()
-    return True
-
-
 class Connections(_Base):  # type: ignore[misc]
     """What EventLoop inherits for transports of sockets."""
 
@@ -127,8 +122,13 @@ class Connections(_Base):  # type: ignore[misc]
             ssl_protocol._app_transport._closed = True  # which would warn that it is not
             raise
         if waiter is not None:
-            # asyncio closes what was given up, which does nothing before the handshake begins.
-            waiter.add_done_callback(lambda waiter: waiter.cancelled() and _abort(transport))
+
+            def give_up(waiter: Any) -> None:
+                # asyncio closes, which does nothing before the handshake begins.
+                if waiter.cancelled():
+                    transport.abort()
+
+            waiter.add_done_callback(give_up)
         # asyncio asks the transport, which it forgets when the connection is lost: here that may
         # be before who waits for the connection gets to look at it.
         ssl_protocol._extra.update(transport._extra)
@@ -147,11 +147,6 @@ class Connections(_Base):  # type: ignore[misc]
                     logger.warning("Executing %r took %.3f seconds", callback, duration)
 
         return call
-
-    def _check_is_ours(self) -> None:
-        """Raise in another thread, before what closes a transport has begun."""
-        if not self._closed:
-            self.uv._use()
 
     def _make_datagram_transport(self, sock: Any, *arguments: Any) -> Any:
         if not _datagrams.takes(sock):

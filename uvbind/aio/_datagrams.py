@@ -20,7 +20,7 @@ from uvbind import UDP, UVError
 from uvbind._address import pack, unpack
 from uvbind._callbacks import FAST
 from uvbind._uvbind import ffi, lib
-from uvbind.aio._numbers import Holder
+from uvbind.aio._numbers import Closing, Holder
 
 _Base: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
 _Datagram = tuple[bytes, Any]
@@ -57,7 +57,7 @@ class _Socket(Holder, UDP):
         super()._begin_close()
 
 
-class DatagramTransport(_Base):  # type: ignore[misc]
+class DatagramTransport(Closing, _Base):  # type: ignore[misc]
     """A datagram endpoint over an IPv4 or IPv6 socket."""
 
     _sock: Any  # and in the end the handle
@@ -268,16 +268,6 @@ class DatagramTransport(_Base):  # type: ignore[misc]
     def _raw(self, address: tuple[Any, ...]) -> bytes | None:
         storage = self._storage(address)
         return None if storage is None else bytes(ffi.buffer(storage))
-
-    def close(self) -> None:
-        if not self._closing:
-            self._loop._check_is_ours()
-        super().close()
-
-    def abort(self) -> None:
-        if self._loop is not None:
-            self._loop._check_is_ours()
-        super().abort()
 
     def _forget_handle(self) -> None:
         """It closes, perhaps with the loop."""

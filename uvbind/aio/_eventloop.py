@@ -164,7 +164,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         # Not before the loop runs, which begins with a turn, and never from another thread, where
         # asyncio lets the mistake pass outside of its debug mode.
         if not self._woken and self._thread_id == get_ident():
-            self._woken = True
+            self._woken = True  # _wake(), without another call
             lib.uvb_loop_later(self.uv._c)
         return handle
 

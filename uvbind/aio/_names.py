@@ -12,6 +12,7 @@ from uvbind import Loop, UVError, getaddrinfo, getnameinfo
 from uvbind._dns import numeric_addresses
 
 _Base: Any = selector_events.BaseSelectorEventLoop
+_NOT_OURS = (TypeError, ValueError, OverflowError)  # the socket module has its own words for it
 
 
 class Names(_Base):  # type: ignore[misc]
@@ -29,19 +30,22 @@ class Names(_Base):  # type: ignore[misc]
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
+        try:
+            results = numeric_addresses(self.uv, host, port, family, type, proto, flags)
+        except _NOT_OURS:
+            results = None
+        if results is not None:
+            return results
         hints = {"family": family, "type": type, "proto": proto, "flags": flags}
         try:
-            results = numeric_addresses(self.uv, host, port, **hints)
-            if results is not None:
-                return results
             return await self._look_up(getaddrinfo, host, port, **hints)
-        except (TypeError, ValueError, OverflowError):  # nothing to us: socket's words for it
+        except _NOT_OURS:
             return await super().getaddrinfo(host, port, **hints)
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
         try:
             return await self._look_up(getnameinfo, sockaddr, flags)
-        except (TypeError, ValueError, OverflowError):  # as well
+        except _NOT_OURS:
             return await super().getnameinfo(sockaddr, flags)
 
     async def _look_up(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from uvbind._handle import SocketBuffers
 
 _Base: Any = selector_events.BaseSelectorEventLoop
+_Transport: Any = selector_events._SelectorTransport  # type: ignore[attr-defined]
 
 
 class Holder(SocketBuffers):
@@ -43,6 +44,26 @@ class Holder(SocketBuffers):
             sock._decref_socketios()  # type: ignore[attr-defined]
         if has:
             sock.close()  # of a class of the program's there is more to do
+
+
+class Closing(_Transport):  # type: ignore[misc]
+    """What transports inherit that another thread cannot close half way: it hears so first."""
+
+    _closing: bool
+
+    def close(self) -> None:
+        if not self._closing:
+            self._check_thread()
+        super().close()
+
+    def abort(self) -> None:
+        if self._loop is not None:
+            self._check_thread()
+        super().abort()
+
+    def _check_thread(self) -> None:
+        if not self._loop._closed:
+            self._loop.uv._use()
 
 
 class Numbers(_Base):  # type: ignore[misc]

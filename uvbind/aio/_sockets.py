@@ -11,6 +11,7 @@ import contextlib
 import errno
 import socket
 from asyncio import base_events, selector_events
+from collections.abc import Callable
 from typing import Any
 
 from uvbind._callbacks import FAST
@@ -35,45 +36,27 @@ class Sockets(_Base):  # type: ignore[misc]
 
     async def sock_recv(self, sock: Any, n: int) -> Any:
         self._check_socket(sock)
-        quick = None
-        if sock.__class__ is socket.socket and n.__class__ is int and 0 < n <= _QUICK_SIZE:
-            quick = _receive
+        plain = sock.__class__ is socket.socket and n.__class__ is int
+        if _receive is None or not plain or not 0 < n <= _QUICK_SIZE:
+            return await self._call(self._waits.readers, sock, sock.recv, n)
         while True:
-            if quick:
-                data = quick(sock.fileno(), n)
-                if data is not None:
-                    return data
-            else:
-                with contextlib.suppress(*_LATER):
-                    return sock.recv(n)
+            data = _receive(sock.fileno(), n)
+            if data is not None:
+                return data
             await self._until(self._waits.readers, sock)
 
     async def sock_recv_into(self, sock: Any, buf: Any) -> Any:
         self._check_socket(sock)
-        while True:
-            try:
-                return sock.recv_into(buf)
-            except _LATER:
-                pass
-            await self._until(self._waits.readers, sock)
+        return await self._call(self._waits.readers, sock, sock.recv_into, buf)
 
     async def sock_recvfrom(self, sock: Any, bufsize: int) -> Any:
         self._check_socket(sock)
-        while True:
-            try:
-                return sock.recvfrom(bufsize)
-            except _LATER:
-                pass
-            await self._until(self._waits.readers, sock)
+        return await self._call(self._waits.readers, sock, sock.recvfrom, bufsize)
 
     async def sock_recvfrom_into(self, sock: Any, buf: Any, nbytes: int = 0) -> Any:
         self._check_socket(sock)
-        while True:
-            try:
-                return sock.recvfrom_into(buf, nbytes or len(buf))
-            except _LATER:
-                pass
-            await self._until(self._waits.readers, sock)
+        nbytes = nbytes or len(buf)
+        return await self._call(self._waits.readers, sock, sock.recvfrom_into, buf, nbytes)
 
     async def sock_sendall(self, sock: Any, data: Any) -> None:
         self._check_socket(sock)
@@ -94,22 +77,11 @@ class Sockets(_Base):  # type: ignore[misc]
 
     async def sock_sendto(self, sock: Any, data: Any, address: Any) -> Any:
         self._check_socket(sock)
-        while True:
-            try:
-                return sock.sendto(data, address)
-            except _LATER:
-                pass
-            await self._until(self._waits.writers, sock)
+        return await self._call(self._waits.writers, sock, sock.sendto, data, address)
 
     async def sock_accept(self, sock: Any) -> Any:
         self._check_socket(sock)
-        while True:
-            try:
-                connection, address = sock.accept()
-                break
-            except _LATER:
-                pass
-            await self._until(self._waits.readers, sock)
+        connection, address = await self._call(self._waits.readers, sock, sock.accept)
         connection.setblocking(False)
         return connection, address
 
@@ -141,6 +113,17 @@ class Sockets(_Base):  # type: ignore[misc]
         base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
+
+    async def _call(
+        self, waiting: Waiting, sock: Any, method: Callable[..., Any], *arguments: Any
+    ) -> Any:
+        """Call a method of a socket until the system does not put it off."""
+        while True:
+            try:
+                return method(*arguments)
+            except _LATER:
+                pass
+            await self._until(waiting, sock)
 
     def _until(self, waiting: Waiting, sock: Any) -> Any:
         """Wait until a call of a socket is worth another try."""

@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import socket
 import sys
-from asyncio import protocols, selector_events
+from asyncio import futures, protocols, selector_events
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,7 +19,7 @@ from uvbind import TCP, UVError
 from uvbind._callbacks import FAST
 from uvbind._errors import check, uv_error
 from uvbind._uvbind import lib
-from uvbind.aio._numbers import Holder
+from uvbind.aio._numbers import Closing, Holder
 
 _Base: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
 _EOF = lib.UV_EOF
@@ -59,7 +59,7 @@ class _Closing:
         self.close = stream.close
 
 
-class SocketTransport(_Base):  # type: ignore[misc]
+class SocketTransport(Closing, _Base):  # type: ignore[misc]
     """A connection over a stream socket."""
 
     _sock: Any  # and in the end what stands for it
@@ -104,7 +104,7 @@ class SocketTransport(_Base):  # type: ignore[misc]
         loop.call_soon(connection_made, self)
         loop.call_soon(self._add_reader, fd, self._read_ready)
         if waiter is not None:
-            loop.call_soon(_end, waiter)
+            loop.call_soon(futures._set_result_unless_cancelled, waiter, None)  # type: ignore[attr-defined]
 
     def begin(self) -> None:
         """Do at once what else the loop does in its next turn: nobody waits for it."""
@@ -217,16 +217,6 @@ class SocketTransport(_Base):  # type: ignore[misc]
                     return
             self.write(memoryview(b"".join(pieces))[sent:])
 
-    def close(self) -> None:
-        if not self._closing:
-            self._loop._check_is_ours()
-        super().close()
-
-    def abort(self) -> None:
-        if self._loop is not None:
-            self._loop._check_is_ours()
-        super().abort()
-
     def _is_idle(self) -> bool:
         """Tell whether nothing stands between a write and the socket."""
         return not (self._buffer or self._conn_lost or self._eof or self._empty_waiter)
@@ -235,11 +225,6 @@ class SocketTransport(_Base):  # type: ignore[misc]
         self._loop._let_go_of(self)
         self._sock = _Closing(self._stream)
         super()._call_connection_lost(exc)
-
-
-def _end(waiter: Any) -> None:
-    if not waiter.cancelled():
-        waiter.set_result(None)
 
 
 def _not_now(data: bytes) -> int:
