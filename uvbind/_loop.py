@@ -249,15 +249,14 @@ class Loop(LoopInside):
         lib.uvb_loop_later(self._c)  # first: what waits here alone would wait for ever
         self._later.append(function)
 
-    def _run_later(self) -> bool:
-        """Call what is there by now, and tell whether there is more, for another turn."""
+    def _run_later(self, early: bool) -> bool:
+        """Call what is there by now, and tell whether there is more, for another turn.
+
+        `early`: this is in the middle of a poll, before what the poll has found.
+        """
         for _ in range(len(self._later)):
             call(self._later.popleft())
         return bool(self._later)
-
-    def _run_early(self) -> bool:
-        """Do so in the middle of a poll, before what the poll has found."""
-        return self._run_later()
 
     def _failed(self, exception: BaseException) -> None:
         self._failures.append(exception)
@@ -286,7 +285,7 @@ def uvb_on_exhausted(pointer: Any) -> None:
 @crossing
 def uvb_on_later(pointer: Any, early: int) -> None:
     loop = ffi.from_handle(pointer)
-    if not (loop._run_early() if early else loop._run_later()):
+    if not loop._run_later(bool(early)):
         lib.uvb_loop_not_later(loop._c)
 
 

@@ -89,7 +89,7 @@ class UDP(UDPSending, UDPOptions):
         from then on. When this raises, UVError (EEXIST, EBADF, EINVAL when it is no datagram
         socket), it stays the caller's. Wraps uv_udp_open.
         """
-        self._take_over(sock, socket.SOCK_DGRAM, "datagram", lib.uv_udp_open)
+        self._take_over(sock, socket.SOCK_DGRAM, "datagram", lib.uvb_udp_open)
 
     def getsockname(self) -> Address:
         """Return the address that the socket is bound to. Wraps uv_udp_getsockname."""

@@ -10,8 +10,8 @@
 #endif
 
 /* libuv aborts when there is no descriptor left for the pipe that its first loop makes for
- * the signals of the process, after two others, and up to 1.50 forgets the poll set of a loop that could not
- * get the rest. */
+ * the signals of the process, after two others, and up to 1.50 forgets the poll set of a loop that
+ * could not get the rest. */
 int uvb_plain_loop_init(uv_loop_t *loop) {
 #ifdef _WIN32
   return uv_loop_init(loop);

@@ -32,8 +32,7 @@ int uvb_install(void *dict) {
 
 static PyObject *failed; /* Python's: takes an exception that left a callback */
 static PyObject *complete; /* "_complete", the method of a request that is done */
-static PyObject *run_later; /* "_run_later", of a loop, */
-static PyObject *run_early; /* and "_run_early" */
+static PyObject *run_later; /* "_run_later", of a loop */
 
 void uvb_enter(uvb_loop *loop) {
   if (!loop->has_gil) {
@@ -78,26 +77,35 @@ void uvb_report(void) {
   Py_XDECREF(traceback);
 }
 
-/* Calls the callback of a Poll; errors are left to the crossing. */
+/* callback(object, payload, None), for a handle: it may close it, or have another callback be its. */
+void uvb_hand_over(uvb_handle *handle, PyObject *payload) {
+  PyObject *object = handle->object, *callback = handle->on_read, *result;
+
+  Py_INCREF(object);
+  Py_INCREF(callback);
+  result = PyObject_CallFunctionObjArgs(callback, object, payload, Py_None, NULL);
+  if (result == NULL)
+    uvb_report();
+  Py_XDECREF(result);
+  Py_DECREF(callback);
+  Py_DECREF(object);
+}
+
+/* Errors are left to the crossing. */
 void uvb_python_poll(uvb_handle *handle, int status, int events) {
-  PyObject *object = handle->object, *callback = handle->on_read, *number, *result = NULL;
+  PyObject *number;
 
   if (status != 0) {
     uvb_on_poll(handle->self, status, events);
     return;
   }
   uvb_enter(handle->loop);
-  Py_INCREF(object);
-  Py_INCREF(callback);
   number = PyLong_FromLong(events);
-  if (number != NULL)
-    result = PyObject_CallFunctionObjArgs(callback, object, number, Py_None, NULL);
-  if (result == NULL)
+  if (number == NULL)
     uvb_report();
-  Py_XDECREF(result);
+  else
+    uvb_hand_over(handle, number);
   Py_XDECREF(number);
-  Py_DECREF(callback);
-  Py_DECREF(object);
 }
 
 /* A request is done. Its loop keeps the Python object until then, and it keeps itself no more. */
@@ -121,7 +129,7 @@ void uvb_python_later(uvb_loop *loop, int early) {
 
   uvb_enter(loop);
   Py_INCREF(object);
-  result = PyObject_CallMethodObjArgs(object, early ? run_early : run_later, NULL);
+  result = PyObject_CallMethodObjArgs(object, run_later, early ? Py_True : Py_False, NULL);
   if (result == NULL)
     uvb_report();
   else if (result == Py_False)
@@ -184,9 +192,7 @@ int uvb_install(void *dict) {
   Py_XINCREF(failed);
   complete = PyUnicode_InternFromString("_complete");
   run_later = PyUnicode_InternFromString("_run_later");
-  run_early = PyUnicode_InternFromString("_run_early");
-  ready = failed != NULL && complete != NULL && run_later != NULL && run_early != NULL &&
-          uvb_stream_names();
+  ready = failed != NULL && complete != NULL && run_later != NULL && uvb_stream_names();
   for (int i = 0; ready && i < COUNT; i++) {
     PyObject *function = PyCFunction_NewEx(&builtins[i], NULL, NULL);
     if (function != NULL && PyDict_SetItemString(dict, builtins[i].ml_name, function) == 0)

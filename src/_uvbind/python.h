@@ -23,6 +23,9 @@ PyObject *uvb_address_tuple(const struct sockaddr *address);
 /* python_udp_send.c: the builtins of UDP handles. */
 PyObject *uvb_senders(PyObject *module, PyObject *args);
 
+/* python.c: the callback of a stream's read or of a Poll. */
+void uvb_hand_over(uvb_handle *handle, PyObject *payload);
+
 /* python_sockets.c: the builtins of sockets that are not libuv's. */
 PyObject *uvb_receive(PyObject *module, PyObject *args);
 PyObject *uvb_accept(PyObject *module, PyObject *descriptor);

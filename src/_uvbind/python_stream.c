@@ -76,9 +76,11 @@ static void tell(PyObject *raised) {
 }
 
 /* For a transport: run(protocol.data_received, payload), `run` being its context's. */
-static void read_protocol(uvb_handle *handle, PyObject *run, PyObject *payload) {
-  PyObject *protocol = handle->protocol, *raised = handle->raised, *method, *result = NULL;
+static void read_protocol(uvb_handle *handle, PyObject *payload) {
+  PyObject *protocol = handle->protocol, *raised = handle->raised, *run = handle->on_read;
+  PyObject *method, *result = NULL;
 
+  Py_INCREF(run);
   Py_INCREF(protocol);
   Py_INCREF(raised);
   method = PyObject_GetAttr(protocol, handle->asks ? buffer_updated : data_received);
@@ -90,27 +92,13 @@ static void read_protocol(uvb_handle *handle, PyObject *run, PyObject *payload) 
   Py_XDECREF(method);
   Py_DECREF(raised);
   Py_DECREF(protocol);
+  Py_DECREF(run);
 }
 
-/* For a stream: callback(stream, payload, None). */
-static void read_stream(uvb_handle *handle, PyObject *callback, PyObject *payload) {
-  PyObject *object = handle->object, *result;
-
-  Py_INCREF(object);
-  result = PyObject_CallFunctionObjArgs(callback, object, payload, Py_None, NULL);
-  if (result == NULL)
-    uvb_report();
-  Py_XDECREF(result);
-  Py_DECREF(object);
-}
-
-/* The callbacks may close the stream or start another read: what they use is held on to. */
 void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
-  PyObject *callback, *payload;
+  PyObject *payload;
 
   uvb_enter(handle->loop);
-  callback = handle->on_read;
-  Py_INCREF(callback);
   payload = handle->into != NULL ? PyLong_FromSsize_t(nread)
                                  : PyBytes_FromStringAndSize(data, nread);
   if (handle->asks)
@@ -118,11 +106,10 @@ void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
   if (payload == NULL)
     uvb_report();
   else if (handle->protocol != NULL)
-    read_protocol(handle, callback, payload);
+    read_protocol(handle, payload);
   else
-    read_stream(handle, callback, payload);
+    uvb_hand_over(handle, payload);
   Py_XDECREF(payload);
-  Py_DECREF(callback);
 }
 
 void *uvb_python_keep(void *object, const char *data, size_t size) {
@@ -207,8 +194,9 @@ PyObject *uvb_try_writer(PyObject *module, PyObject *address) {
   return of_handle(&try_write_def, address);
 }
 
-/* reader(address, object, callback): whom uvb_python_read and uvb_python_poll call. With two more arguments, a
- * protocol and what takes the exceptions that it raises, `callback` is its context's run. */
+/* reader(address, object, callback): whom uvb_python_read and uvb_python_poll call. With two more
+ * arguments, a protocol and what takes the exceptions that it raises, `callback` is its context's
+ * run. */
 PyObject *uvb_reader(PyObject *module, PyObject *args) {
   PyObject *address, *object, *callback, *protocol = NULL, *raised = NULL;
   uvb_handle *handle;

@@ -29,11 +29,15 @@ static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
 /* libuv has none for a unix socket's, but what its memory held before. */
 static const struct sockaddr nobody;
 
-static int has_no_senders(const uv_udp_t *udp) {
+int uvb_udp_open(uv_udp_t *udp, uv_os_sock_t sock) {
   struct sockaddr_storage name;
   int size = sizeof name;
-  return uv_udp_getsockname(udp, (struct sockaddr *)&name, &size) == 0 &&
-         name.ss_family != AF_INET && name.ss_family != AF_INET6;
+  int err = uv_udp_open(udp, sock);
+
+  if (err == 0 && uv_udp_getsockname(udp, (struct sockaddr *)&name, &size) == 0)
+    ((uvb_handle *)udp->data)->no_senders =
+        name.ss_family != AF_INET && name.ss_family != AF_INET6;
+  return err;
 }
 
 /* With recvmmsg the batch is what one system call received, whose end libuv tells with a last
@@ -71,10 +75,8 @@ int uvb_udp_recv_start(uvb_handle *handle, int batch) {
       return UV_ENOMEM;
   }
   err = uv_udp_recv_start(&handle->uv.udp, alloc_cb, recv_cb);
-  if (err == 0) {
+  if (err == 0)
     handle->batching = batch;
-    handle->no_senders = has_no_senders(&handle->uv.udp);
-  }
   return err;
 }
 

@@ -41,7 +41,6 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         self._closed = True  # until there is something to close
         self.uv = Loop()
         self.uv._run_later = self._turn  # type: ignore[method-assign]
-        self.uv._run_early = self._early_turn  # type: ignore[method-assign]
         self._woken = False
         self._timer_due = math.inf
         self._due = False
@@ -76,19 +75,21 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
             self._woken = True
             lib.uvb_loop_later(self.uv._c)
 
-    def _turn(self, early: bool = False) -> bool:
-        """Call what is ready by now, as one turn of asyncio's, and tell whether there is more."""
+    def _turn(self, early: bool) -> bool:
+        """Call what is ready by now, as one turn of asyncio's, and tell whether there is more.
+
+        `early`: this is before what a poll has found; timers that are due come after that.
+        """
         uv = self.uv
         if uv._failures:  # run() is about to raise: what is ready waits for the next one
             return True
         if uv._later:
-            Loop._run_later(uv)
+            Loop._run_later(uv, early)
         if self._closed:
             return bool(uv._later)
         self._woken = True
         if self._debug:
-            self._due = self._due and early
-            super()._run_once()  # which watches for slow callbacks
+            self._debug_turn(early)
         else:
             if not early and (self._due or self._timer_cancelled_count > _CANCELLED):
                 self._take_due()
@@ -104,11 +105,14 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
             self._start_timer(self._scheduled[0]._when)
         return self._woken or self._due or bool(uv._later)
 
-    def _early_turn(self) -> bool:
-        """The same before what a poll has found; timers that are due come after that."""
-        resolution, self._clock_resolution = self._clock_resolution, -math.inf  # for debug mode
+    def _debug_turn(self, early: bool) -> None:
+        """A turn as asyncio has it, which watches for slow callbacks."""
+        resolution = self._clock_resolution
+        self._due = self._due and early
+        if early:
+            self._clock_resolution = -math.inf  # so nothing is due
         try:
-            return self._turn(early=True)
+            super()._run_once()
         finally:
             self._clock_resolution = resolution
 

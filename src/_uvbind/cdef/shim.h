@@ -46,6 +46,7 @@ void uvb_pipe_keep_path(uvb_handle *handle);
 void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size);
 void uvb_handle_asks(uvb_handle *handle, int asks);
 int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *object);
+int uvb_udp_open(uv_udp_t *udp, uv_os_sock_t sock);
 int uvb_udp_recv_start(uvb_handle *handle, int batch);
 int uvb_udp_send_now(uvb_handle *handle, const char *data, size_t size,
                      const struct sockaddr *address, void *object);

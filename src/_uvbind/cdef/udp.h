@@ -13,7 +13,6 @@ typedef enum { UV_LEAVE_GROUP, UV_JOIN_GROUP, ... } uv_membership;
 #define UV_UDP_RECVMMSG ...
 
 int uv_udp_init_ex(uv_loop_t *loop, uv_udp_t *udp, unsigned int flags);
-int uv_udp_open(uv_udp_t *udp, uv_os_sock_t sock);
 int uv_udp_bind(uv_udp_t *udp, const struct sockaddr *address, unsigned int flags);
 int uv_udp_connect(uv_udp_t *udp, const struct sockaddr *address);
 int uv_udp_getpeername(const uv_udp_t *udp, struct sockaddr *name, int *namelen);
