@@ -28,6 +28,7 @@ from uvbind._ownership import _loops
 pytest.register_assert_rewrite(
     "endings",
     "endpoints",
+    "plain_sockets",
     "fetching",
     "helpers",
     "namespaces",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -264,3 +265,14 @@ def in_child(function: Callable[[], object]) -> str:
         text = pipe.read().decode()
     assert os.waitpid(pid, 0)[1] == 0, text
     return text
+
+
+class Filling(asyncio.BufferedProtocol):
+    """Has buffers of its own filled; what was read goes to data_received(), of another class."""
+
+    def get_buffer(self, sizehint):
+        self.buffer = bytearray(1000)
+        return self.buffer
+
+    def buffer_updated(self, nbytes):
+        self.data_received(bytes(self.buffer[:nbytes]))

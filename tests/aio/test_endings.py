@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from endings import about_to_end, every_ending, hung_up, on_linux, reset, tcp_pair
+from helpers import Filling
 
 pytestmark = on_linux
 
@@ -28,15 +29,8 @@ class Recorder(asyncio.Protocol):
         self.lost.set_result(exc)
 
 
-class Filler(Recorder, asyncio.BufferedProtocol):
-    """Has a buffer of its own filled."""
-
-    def get_buffer(self, sizehint):
-        self.buffer = bytearray(1000)
-        return self.buffer
-
-    def buffer_updated(self, nbytes):
-        self.data_received(bytes(self.buffer[:nbytes]))
+class Filler(Recorder, Filling):
+    """Has buffers of its own filled."""
 
 
 @every_ending

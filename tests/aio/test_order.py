@@ -9,6 +9,7 @@ import time
 
 import pytest
 from endings import readable
+from helpers import Filling
 from tls_clients import Client
 
 EARLY = b"early"
@@ -30,15 +31,8 @@ class Recorder(asyncio.Protocol):
         self.lost.set_result(exc)
 
 
-class Filler(Recorder, asyncio.BufferedProtocol):
-    """Has a buffer of its own filled."""
-
-    def get_buffer(self, sizehint):
-        self.buffer = bytearray(100)
-        return self.buffer
-
-    def buffer_updated(self, nbytes):
-        self.data_received(bytes(self.buffer[:nbytes]))
+class Filler(Recorder, Filling):
+    """Has buffers of its own filled."""
 
 
 class Packets(Recorder, asyncio.DatagramProtocol):
