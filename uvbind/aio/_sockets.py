@@ -11,7 +11,6 @@ import contextlib
 import errno
 import socket
 from asyncio import base_events, selector_events
-from collections.abc import Callable
 from typing import Any
 
 from uvbind._callbacks import FAST
@@ -38,7 +37,7 @@ class Sockets(_Base):  # type: ignore[misc]
         self._check_socket(sock)
         plain = sock.__class__ is socket.socket and n.__class__ is int
         if _receive is None or not plain or not 0 < n <= _QUICK_SIZE:
-            return await self._call(self._waits.readers, sock, sock.recv, n)
+            return await self._call(self._waits.readers, sock, "recv", n)
         while True:
             data = _receive(sock.fileno(), n)
             if data is not None:
@@ -47,16 +46,16 @@ class Sockets(_Base):  # type: ignore[misc]
 
     async def sock_recv_into(self, sock: Any, buf: Any) -> Any:
         self._check_socket(sock)
-        return await self._call(self._waits.readers, sock, sock.recv_into, buf)
+        return await self._call(self._waits.readers, sock, "recv_into", buf)
 
     async def sock_recvfrom(self, sock: Any, bufsize: int) -> Any:
         self._check_socket(sock)
-        return await self._call(self._waits.readers, sock, sock.recvfrom, bufsize)
+        return await self._call(self._waits.readers, sock, "recvfrom", bufsize)
 
     async def sock_recvfrom_into(self, sock: Any, buf: Any, nbytes: int = 0) -> Any:
         self._check_socket(sock)
         nbytes = nbytes or len(buf)
-        return await self._call(self._waits.readers, sock, sock.recvfrom_into, buf, nbytes)
+        return await self._call(self._waits.readers, sock, "recvfrom_into", buf, nbytes)
 
     async def sock_sendall(self, sock: Any, data: Any) -> None:
         self._check_socket(sock)
@@ -77,11 +76,11 @@ class Sockets(_Base):  # type: ignore[misc]
 
     async def sock_sendto(self, sock: Any, data: Any, address: Any) -> Any:
         self._check_socket(sock)
-        return await self._call(self._waits.writers, sock, sock.sendto, data, address)
+        return await self._call(self._waits.writers, sock, "sendto", data, address)
 
     async def sock_accept(self, sock: Any) -> Any:
         self._check_socket(sock)
-        connection, address = await self._call(self._waits.readers, sock, sock.accept)
+        connection, address = await self._call(self._waits.readers, sock, "accept")
         connection.setblocking(False)
         return connection, address
 
@@ -114,13 +113,11 @@ class Sockets(_Base):  # type: ignore[misc]
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 
-    async def _call(
-        self, waiting: Waiting, sock: Any, method: Callable[..., Any], *arguments: Any
-    ) -> Any:
+    async def _call(self, waiting: Waiting, sock: Any, method: str, *arguments: Any) -> Any:
         """Call a method of a socket until the system does not put it off."""
         while True:
             try:
-                return method(*arguments)
+                return getattr(sock, method)(*arguments)  # looked up anew, as asyncio does
             except _LATER:
                 pass
             await self._until(waiting, sock)
