@@ -41,6 +41,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         self._closed = True  # until there is something to close
         self.uv = Loop()
         self.uv._run_later = self._turn  # type: ignore[method-assign]
+        self.uv._failed = self._raised  # type: ignore[method-assign]
         self._woken = False
         self._timer_due = math.inf
         self._due = False
@@ -88,22 +89,36 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         if self._closed:
             return bool(uv._later)
         self._woken = True
-        if self._debug:
-            self._debug_turn(early)
-        else:
-            if not early and (self._due or self._timer_cancelled_count > _CANCELLED):
-                self._take_due()
-            ready = self._ready
-            for _ in range(len(ready)):
-                handle = ready.popleft()
-                if not handle._cancelled:
-                    handle._run()
-        if self._stopping:
-            self.uv.stop()
-        self._woken = bool(self._ready)
-        if self._scheduled and self._scheduled[0]._when != self._timer_due:
-            self._start_timer(self._scheduled[0]._when)
+        try:
+            if self._debug:
+                self._debug_turn(early)
+            else:
+                if not early and (self._due or self._timer_cancelled_count > _CANCELLED):
+                    self._take_due()
+                ready = self._ready
+                for _ in range(len(ready)):
+                    handle = ready.popleft()
+                    if not handle._cancelled:
+                        handle._run()
+            if self._stopping:
+                uv.stop()
+            self._woken = bool(self._ready)
+            if self._scheduled and self._scheduled[0]._when != self._timer_due:
+                self._start_timer(self._scheduled[0]._when)
+        except BaseException as exception:  # SystemExit, Ctrl-C, and what a clock of its own raises
+            Loop._failed(uv, exception)
+            return True
         return self._woken or self._due or bool(uv._later)
+
+    def _raised(self, exception: BaseException) -> None:
+        """What left a callback of `uv` goes where asyncio has what leaves its callbacks go."""
+        try:
+            if isinstance(exception, (SystemExit, KeyboardInterrupt)):
+                raise exception
+            message = "Exception in a callback of loop.uv"
+            self.call_exception_handler({"message": message, "exception": exception})
+        except BaseException as last:  # also of the handler
+            Loop._failed(self.uv, last)
 
     def _debug_turn(self, early: bool) -> None:
         """A turn as asyncio has it, which watches for slow callbacks."""
@@ -137,10 +152,10 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
 
     def _start_timer(self, when: float) -> None:
         """Take a turn at that time. It may be before it, which the turn sees, and starts anew."""
-        self._timer_due = when
         self.uv.update_time()
         delay = min(max(0.0, when - self.time()) * 1000, _LONGEST)
         self._timer.start(self._on_timer, math.ceil(delay))
+        self._timer_due = when  # not before it is so: Ctrl-C may come at any line
 
     def _on_timer(self, timer: Timer) -> None:
         self._timer_due = math.inf
