@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
         "another folder to get the installed package, or install this one with pip install -e ."
     ) from None
 
+from uvbind import _ctypes  # noqa: F401
 from uvbind._address import Address
 from uvbind._async import Async
 from uvbind._dns import AddressInfo, getaddrinfo, getnameinfo

@@ -11,13 +11,11 @@ from collections.abc import Callable
 from typing import Any, Union
 
 from uvbind._check import integer
+from uvbind._ctypes import SOCKADDR
 from uvbind._errors import check
 from uvbind._uvbind import ffi, lib
 
 Address = Union[tuple[str, int], tuple[str, int, int, int]]
-
-# An array of these turns into the pointer that libuv's functions take, without a cast.
-_SOCKADDR = f"struct sockaddr[{lib.UVB_SOCKADDR_SIZE // ffi.sizeof('struct sockaddr')}]"
 
 _TEXT_SIZE = 1024  # more than any platform's host, interface or pipe names take
 
@@ -37,7 +35,7 @@ def pack(address: Any) -> Any:
     if len(address) == 4:
         flowinfo = integer("address: flowinfo", address[2], 0, 0xFFFFF)
         scope_id = integer("address: scope_id", address[3], 0, 0xFFFFFFFF)
-    storage = ffi.new(_SOCKADDR)
+    storage = ffi.new(SOCKADDR)
     try:
         raw = host.encode("ascii")
         valid = b"\0" not in raw
@@ -69,7 +67,7 @@ def unpack(storage: Any) -> Address:
 
 def ask(getter: Callable[..., int], handle: Any, what: str) -> Address:
     """Return the address that one of libuv's getsockname or getpeername functions tells."""
-    storage = ffi.new(_SOCKADDR)
+    storage = ffi.new(SOCKADDR)
     size = ffi.new("int *", lib.UVB_SOCKADDR_SIZE)
     check(getter(handle, storage, size), what)
     return unpack(storage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import importlib.metadata
 import inspect
 import subprocess
@@ -13,12 +14,13 @@ import pytest
 
 import uvbind
 import uvbind._uvbind
+from uvbind import _ctypes
 
 PACKAGE = Path(uvbind.__file__).parent
 # Each module may import from layers above it.
 LAYERS = [
     ["_uvbind"],
-    ["_errors", "_check", "_callbacks", "_version"],
+    ["_ctypes", "_errors", "_check", "_callbacks", "_version"],
     ["_address"],
     ["_wakeup", "_network", "_ownership"],
     ["_metrics", "_dns_threads", "_dns_arguments"],
@@ -78,6 +80,38 @@ def imports_at_import_time(path: Path) -> set[str]:
 def test_imports_run_one_way(path):
     for imported in imports_at_import_time(path):
         assert LAYER[imported] < LAYER[path.stem], f"{path.stem} imports {imported}"
+
+
+def ctypes_asked_for(path: Path) -> set[str]:
+    """What a module asks cffi for by name; "*" where the name is put together."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        for argument in node.args:
+            parts = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
+            texts = [part.value if isinstance(part, ast.Constant) else "*" for part in parts]
+            name = "".join(text for text in texts if isinstance(text, str))
+            takes_types = ast.unparse(node.func) in ("ffi.new", "ffi.cast", "ffi.from_buffer")
+            if name.endswith("_t *") or (takes_types and name.strip("*")):
+                found.add(name)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("aio/*.py")]), ids=lambda path: path.stem
+)
+def test_ctypes_are_parsed_when_uvbind_is_imported(path):
+    """In PyPy the first use of one may go wrong in several threads."""
+    for asked in ctypes_asked_for(path):
+        assert fnmatch.filter(_ctypes.NAMES, asked.replace("[", "[[]")), asked
+
+
+def test_what_is_parsed_is_asked_for_somewhere():
+    paths = [*PACKAGE.glob("*.py"), *PACKAGE.glob("aio/*.py")]
+    asked = {name.replace("[", "[[]") for path in paths for name in ctypes_asked_for(path)}
+    for name in _ctypes.NAMES:
+        assert any(fnmatch.fnmatchcase(name, one) for one in asked), name
 
 
 def test_importing_uvbind_imports_no_asyncio():

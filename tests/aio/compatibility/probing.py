@@ -21,6 +21,7 @@ import os
 import selectors
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -122,6 +123,7 @@ def run(made: Probe, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> dict[
         if "exception" in context:
             unhandled.append(kind(context["exception"]))
 
+    threading.excepthook = lambda arguments: unhandled.append(kind(arguments.exc_value))
     try:
         if inspect.iscoroutinefunction(made.function):
             loop = new()
