@@ -19,6 +19,7 @@ class Running(Protocol):
     """What `failed` asks of a running loop."""
 
     def _failed(self, exception: BaseException) -> None: ...
+    def _stop_with(self, exception: BaseException) -> None: ...
 
 
 class _Thread(threading.local):
@@ -43,18 +44,31 @@ def failed(exception: BaseException) -> None:
         sys.excepthook(type(exception), exception, exception.__traceback__)
 
 
-def _onerror(kind: Any, exception: BaseException, traceback: Any) -> None:
-    try:
-        failed(exception)
-    except BaseException as second:  # Ctrl-C in the middle of it: neither is lost
-        failed(exception)
-        failed(second)
+def interrupted(exception: BaseException) -> None:
+    """Have the loop that runs in this thread stop, and raise what a signal handler raised."""
+    running()[-1]._stop_with(exception)
 
 
-def crossing(function: Callable[..., None]) -> Callable[..., None]:
-    """Make `function` the Python side of the crossing of its name."""
-    ffi.def_extern(onerror=_onerror)(function)
-    return function
+def crossing_to(
+    taker: Callable[[BaseException], None],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function the Python side of the crossing of its name; `taker` gets what it raises."""
+
+    def onerror(kind: Any, exception: BaseException, traceback: Any) -> None:
+        try:
+            taker(exception)
+        except BaseException as second:  # Ctrl-C in the middle of it: neither is lost
+            taker(exception)
+            taker(second)
+
+    def connect(function: Callable[..., None]) -> Callable[..., None]:
+        ffi.def_extern(onerror=onerror)(function)
+        return function
+
+    return connect
+
+
+crossing = crossing_to(failed)
 
 
 def call(callback: Callable[..., object], *arguments: object) -> None:

@@ -259,6 +259,11 @@ class Loop(LoopInside):
         return bool(self._later)
 
     def _failed(self, exception: BaseException) -> None:
+        """A callback has raised: an asyncio loop does otherwise."""
+        self._stop_with(exception)
+
+    def _stop_with(self, exception: BaseException) -> None:
+        """Have run() return, and raise that."""
         self._failures.append(exception)
         lib.uv_stop(self._uv)
 

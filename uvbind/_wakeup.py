@@ -15,7 +15,7 @@ import threading
 from threading import get_ident
 from typing import Any
 
-from uvbind._callbacks import crossing
+from uvbind._callbacks import crossing_to, interrupted
 from uvbind._errors import check
 from uvbind._uvbind import lib
 
@@ -78,7 +78,7 @@ def _socketpair() -> tuple[socket.socket, socket.socket]:
     return pair
 
 
-@crossing
+@crossing_to(interrupted)
 def uvb_on_wakeup() -> None:
     """Run Python's signal handlers: this, a change of nothing, looks for signals at its end.
 

@@ -106,7 +106,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
             if self._scheduled and self._scheduled[0]._when != self._timer_due:
                 self._start_timer(self._scheduled[0]._when)
         except BaseException as exception:  # SystemExit, Ctrl-C, and what a clock of its own raises
-            Loop._failed(uv, exception)
+            uv._stop_with(exception)
             return True
         return self._woken or self._due or bool(uv._later)
 
@@ -118,7 +118,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
             message = "Exception in a callback of loop.uv"
             self.call_exception_handler({"message": message, "exception": exception})
         except BaseException as last:  # also of the handler
-            Loop._failed(self.uv, last)
+            self.uv._stop_with(last)
 
     def _debug_turn(self, early: bool) -> None:
         """A turn as asyncio has it, which watches for slow callbacks."""
