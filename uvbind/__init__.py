@@ -18,7 +18,8 @@ except ModuleNotFoundError as error:
 from uvbind import _ctypes  # noqa: F401
 from uvbind._address import Address
 from uvbind._async import Async
-from uvbind._dns import AddressInfo, getaddrinfo, getnameinfo
+from uvbind._dns import getaddrinfo, getnameinfo
+from uvbind._dns_requests import AddressInfo
 from uvbind._errors import UVError, err_name, strerror, translate_sys_error
 from uvbind._handle import Handle
 from uvbind._loop import Loop, RunMode

@@ -47,11 +47,22 @@ static PyObject *all_found(PyObject *self, const struct addrinfo *found) {
   return list;
 }
 
-/* found(request) -> the results of the lookup whose uvb_request is at that address. */
+/* found(request) -> the results of the lookup whose uvb_request is at that address, None when it
+ * failed; the request is freed. */
 static PyObject *found(PyObject *self, PyObject *address) {
   uvb_request *request = PyLong_AsVoidPtr(address);
+  struct addrinfo *infos;
+  PyObject *results = Py_None;
 
-  return request == NULL ? NULL : all_found(self, request->uv.getaddrinfo.addrinfo);
+  if (request == NULL)
+    return NULL;
+  infos = request->uv.getaddrinfo.addrinfo;
+  if (infos == NULL)
+    Py_INCREF(results);
+  else
+    results = all_found(self, infos);
+  uvb_request_free(request);
+  return results;
 }
 
 /* Whether it is text that a C library takes as it is, of a length that names can have. */
@@ -64,59 +75,98 @@ static int is_plain(const char *text, Py_ssize_t size) {
   return 1;
 }
 
-/* numeric(loop, host, service, family, type, proto, flags) -> the results, or what
- * uvb_getaddrinfo_numeric returns instead. None leaves it to Python: everything that is not of
- * the commonest types. */
-static PyObject *numeric(PyObject *self, PyObject *args) {
-  PyObject *address, *host, *service, *encoded, *results = NULL;
-  long known = PyLong_AsLong(PyTuple_GetItem(self, 2)), port = -1;
-  struct addrinfo *infos = NULL;
-  int family, type, proto, flags, err = 0, tried = 0, ints = 0;
+typedef struct {
+  PyObject *encoded; /* what `host` is in: to be let go of */
+  const char *host, *port;
+  void *at; /* a loop, or a request */
+  int family, type, proto, flags;
   char port_text[16];
+} question;
 
+/* Understand (at, host, service, family, type, proto, flags), if all are of the commonest types and
+ * right. */
+static int understand(PyObject *self, PyObject *args, question *asked) {
+  PyObject *address, *host, *service;
+  long known = PyLong_AsLong(PyTuple_GetItem(self, 2)), port = -1;
+  int ints = 0;
+
+  asked->encoded = NULL;
   for (int i = 0; i < 4; i++) {
     PyObject *number = PyTuple_GetItem(args, 3 + i);
     ints += number != NULL && PyLong_Check(number); /* __index__ of others may close the loop */
   }
-  if (ints < 4 || !PyArg_ParseTuple(args, "OOOiiii", &address, &host, &service, &family, &type,
-                                    &proto, &flags)) {
+  if (ints < 4 || !PyArg_ParseTuple(args, "OOOiiii", &address, &host, &service, &asked->family,
+                                    &asked->type, &asked->proto, &asked->flags)) {
     PyErr_Clear();
-    Py_RETURN_NONE;
+    return 0;
   }
   if (PyLong_CheckExact(service))
     port = PyLong_AsLong(service);
-  encoded = PyUnicode_CheckExact(host) ? PyUnicode_AsUTF8String(host) : NULL;
+  if (PyUnicode_CheckExact(host))
+    asked->encoded = PyUnicode_AsUTF8String(host);
   PyErr_Clear();
-  if (encoded != NULL && is_plain(PyBytes_AsString(encoded), PyBytes_Size(encoded)) && port >= 0 &&
-      port <= 65535 && family >= 0 && type >= 0 && proto >= 0 && (flags & ~known) == 0) {
-    snprintf(port_text, sizeof port_text, "%ld", port);
-    err = uvb_getaddrinfo_numeric(PyLong_AsVoidPtr(address), PyBytes_AsString(encoded), port_text,
-                                  family, type, proto, flags, &infos);
-    tried = 1;
+  if (asked->encoded == NULL || asked->family < 0 || asked->type < 0 || asked->proto < 0 ||
+      (asked->flags & ~known) != 0 || (service != Py_None && (port < 0 || port > 65535)))
+    return 0;
+  asked->host = PyBytes_AsString(asked->encoded);
+  asked->port = service == Py_None ? NULL : asked->port_text;
+  asked->at = PyLong_AsVoidPtr(address);
+  snprintf(asked->port_text, sizeof asked->port_text, "%ld", port);
+  return is_plain(asked->host, PyBytes_Size(asked->encoded));
+}
+
+/* numeric(loop, host, service, family, type, proto, flags) -> the results, or what
+ * uvb_getaddrinfo_numeric returns instead. None leaves it to Python: everything that is not of
+ * the commonest types. */
+static PyObject *numeric(PyObject *self, PyObject *args) {
+  PyObject *results = Py_None;
+  struct addrinfo *infos = NULL;
+  question asked;
+
+  if (understand(self, args, &asked)) {
+    int err = uvb_getaddrinfo_numeric(asked.at, asked.host, asked.port, asked.family, asked.type,
+                                      asked.proto, asked.flags, &infos);
+    results = err == 0 ? all_found(self, infos) : PyLong_FromLong(err);
+    uv_freeaddrinfo(infos);
+  } else {
+    Py_INCREF(results);
   }
-  Py_XDECREF(encoded);
-  if (!tried)
-    Py_RETURN_NONE;
-  results = err == 0 ? all_found(self, infos) : PyLong_FromLong(err);
-  uv_freeaddrinfo(infos);
+  Py_XDECREF(asked.encoded);
   return results;
+}
+
+/* begin(request, host, service, family, type, proto, flags) -> 0 or libuv's error: look up in a
+ * thread what numeric() has understood, and returned 1 for. */
+static PyObject *begin(PyObject *self, PyObject *args) {
+  question asked;
+  int err = UV_EINVAL;
+
+  if (understand(self, args, &asked)) {
+    uvb_request *request = asked.at;
+    err = uvb_getaddrinfo(&request->uv.getaddrinfo, request->loop, asked.host, asked.port,
+                          asked.family, asked.type, asked.proto, asked.flags);
+  }
+  Py_XDECREF(asked.encoded);
+  return PyLong_FromLong(err);
 }
 
 static PyMethodDef found_def = {"found", found, METH_O, NULL};
 static PyMethodDef numeric_def = {"numeric", numeric, METH_VARARGS, NULL};
+static PyMethodDef begin_def = {"begin", begin, METH_VARARGS, NULL};
 
-/* resolver(families, types, flags) -> (numeric, found), with the enums by number. */
+/* resolver(families, types, flags) -> (numeric, begin, found), with the enums by number. */
 PyObject *uvb_resolver(PyObject *module, PyObject *args) {
-  PyObject *at_once, *later, *both = NULL;
+  PyObject *now = PyCFunction_NewEx(&numeric_def, args, NULL);
+  PyObject *later = PyCFunction_NewEx(&begin_def, args, NULL);
+  PyObject *end = PyCFunction_NewEx(&found_def, args, NULL), *all = NULL;
   (void)module;
 
-  at_once = PyCFunction_NewEx(&numeric_def, args, NULL);
-  later = PyCFunction_NewEx(&found_def, args, NULL);
-  if (at_once != NULL && later != NULL)
-    both = PyTuple_Pack(2, at_once, later);
+  if (now != NULL && later != NULL && end != NULL)
+    all = PyTuple_Pack(3, now, later, end);
+  Py_XDECREF(end);
   Py_XDECREF(later);
-  Py_XDECREF(at_once);
-  return both;
+  Py_XDECREF(now);
+  return all;
 }
 
 #endif

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import types
 from asyncio import selector_events
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from uvbind import Loop, UVError, getaddrinfo, getnameinfo
-from uvbind._dns import numeric_addresses
+from uvbind._dns_requests import by_plain_name, numeric
+from uvbind.aio._waits import Wait
 
 _Base: Any = selector_events.BaseSelectorEventLoop
 _NOT_OURS = (TypeError, ValueError, OverflowError)  # the socket module has its own words for it
@@ -30,12 +31,14 @@ class Names(_Base):  # type: ignore[misc]
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
-        try:
-            results = numeric_addresses(self.uv, host, port, family, type, proto, flags)
-        except _NOT_OURS:
-            results = None
-        if results is not None:
+        uv = self.uv
+        uv._use()
+        arguments = (host, port, family, type, proto, flags)
+        results = numeric(uv._address, *arguments)
+        if results.__class__ is list:
             return results
+        if results == 1:  # a name, in arguments of the commonest types
+            return await self._look_up(by_plain_name, *arguments)
         hints = {"family": family, "type": type, "proto": proto, "flags": flags}
         try:
             return await self._look_up(getaddrinfo, host, port, **hints)
@@ -48,21 +51,32 @@ class Names(_Base):  # type: ignore[misc]
         except _NOT_OURS:
             return await super().getnameinfo(sockaddr, flags)
 
-    async def _look_up(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        future = self.create_future()
+    @types.coroutine
+    def _look_up(
+        self, function: Callable[..., Any], *arguments: Any, **options: Any
+    ) -> Generator[Wait, None, Any]:
+        """Call one of libuv's lookups, and wait for what it calls back with."""
+        wait = Wait(self)
+        answer: list[Any] = []
 
         def callback(request: Any, result: Any, error: UVError | None) -> None:
-            if future.cancelled():
-                return
-            if error is None:
-                future.set_result(result)
+            answer[:] = result, error
+            if self._ready:  # which goes first
+                self.call_soon(wait.ready)
             else:
-                future.set_exception(error)
+                wait.ready()
 
         request = function(self.uv, *arguments, callback=callback, **options)
         try:
-            return await future
-        except asyncio.CancelledError:
+            yield wait
+        except BaseException:
             with contextlib.suppress(UVError):  # a thread is at it, whose result nobody gets
                 request.cancel()
             raise
+        result, error = answer
+        try:
+            if error is not None:
+                raise error
+            return result
+        finally:
+            del answer[:], error  # it keeps this frame, and the frame it
