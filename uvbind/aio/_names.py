@@ -16,6 +16,19 @@ _Base: Any = selector_events.BaseSelectorEventLoop
 _NOT_OURS = (TypeError, ValueError, OverflowError)  # the socket module has its own words for it
 
 
+class Answer(Wait):
+    """What a task waits for, called back with what libuv has found."""
+
+    __slots__ = ("error", "found")
+
+    def __call__(self, request: Any, found: Any, error: UVError | None) -> None:
+        self.found, self.error = found, error
+        if self._loop._ready:  # which goes first
+            self._loop.call_soon(self.ready)
+        else:
+            self.ready()
+
+
 class Names(_Base):  # type: ignore[misc]
     """What EventLoop inherits to look up names."""
 
@@ -56,27 +69,17 @@ class Names(_Base):  # type: ignore[misc]
         self, function: Callable[..., Any], *arguments: Any, **options: Any
     ) -> Generator[Wait, None, Any]:
         """Call one of libuv's lookups, and wait for what it calls back with."""
-        wait = Wait(self)
-        answer: list[Any] = []
-
-        def callback(request: Any, result: Any, error: UVError | None) -> None:
-            answer[:] = result, error
-            if self._ready:  # which goes first
-                self.call_soon(wait.ready)
-            else:
-                wait.ready()
-
-        request = function(self.uv, *arguments, callback=callback, **options)
+        answer = Answer(self)
+        request = function(self.uv, *arguments, callback=answer, **options)
         try:
-            yield wait
+            yield answer
         except BaseException:
             with contextlib.suppress(UVError):  # a thread is at it, whose result nobody gets
                 request.cancel()
             raise
-        result, error = answer
+        if answer.error is None:
+            return answer.found
         try:
-            if error is not None:
-                raise error
-            return result
+            raise answer.error
         finally:
-            del answer[:], error  # it keeps this frame, and the frame it
+            del answer  # it keeps the error, that this frame, and the frame it
