@@ -77,9 +77,10 @@ class Names(_Base):  # type: ignore[misc]
             with contextlib.suppress(UVError):  # a thread is at it, whose result nobody gets
                 request.cancel()
             raise
-        if answer.error is None:
-            return answer.found
+        error, answer.error = answer.error, None
         try:
-            raise answer.error
+            if error is not None:
+                raise error
+            return answer.found
         finally:
-            del answer  # it keeps the error, that this frame, and the frame it
+            del error  # it keeps this frame, and the frame it

@@ -1,0 +1,89 @@
+"""Names of hosts and services, looked up by an asyncio loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import socket
+import sys
+import weakref
+
+import pytest
+
+import uvbind
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        *itertools.product(["127.0.0.1", "::1", "localhost", b"127.0.0.1"], [80, "http", None]),
+        (None, 80),
+    ],
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_names_are_looked_up(run, host, port, debug):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_debug(debug)
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        assert found == socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        assert await loop.getnameinfo(found[0][4]) == socket.getnameinfo(found[0][4], 0)
+
+    run(main)
+
+
+def test_a_name_that_is_not_there(run):
+    async def main():
+        with pytest.raises(socket.gaierror):
+            await asyncio.get_running_loop().getaddrinfo("no-such-host.invalid", 80)
+
+    run(main)
+
+
+def test_a_lookup_that_nobody_waits_for(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        for _ in range(20):
+            task = loop.create_task(loop.getaddrinfo("localhost", 80))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run(main)
+
+
+def test_what_was_ready_before_goes_first(run):
+    """A task goes on in libuv's callback, but not before what waits for the loop's next turn."""
+
+    async def main():
+        loop, order = asyncio.get_running_loop(), []
+
+        async def look_up():
+            await loop.getaddrinfo("localhost", 80)
+            order.append("looked up")
+
+        task = loop.create_task(look_up())
+        while not task.done():
+            loop.call_soon(order.append, "ready")
+            await asyncio.sleep(0)
+        assert order[0] == "ready" and order.count("looked up") == 1
+
+    run(main)
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="PyPy collects when it likes")
+def test_an_error_leaves_no_garbage():
+    async def main():
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.getaddrinfo("localhost", 80, flags=socket.AI_NUMERICHOST)
+        except socket.gaierror as error:
+            return weakref.ref(error)
+
+    gc.disable()
+    try:
+        assert uvbind.run(main())() is None
+    finally:
+        gc.enable()
