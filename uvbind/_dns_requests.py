@@ -112,8 +112,7 @@ class ByPlainName(ByName):
 
     def _complete(self, status: int) -> None:
         results = self._take()
-        error = None if status == 0 else uv_error(status, self._describe())
-        self._finish(self, results, error)
+        self._finish(self, results, None if status == 0 else uv_error(status, self._describe()))
 
 
 def by_plain_name(loop: Loop, *arguments: Any, callback: Callable[..., object]) -> Request:

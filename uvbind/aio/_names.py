@@ -23,6 +23,7 @@ class Answer(Wait):
 
     def __call__(self, request: Any, found: Any, error: UVError | None) -> None:
         self.found, self.error = found, error
+        del error  # its traceback will have this frame
         if self._loop._ready:  # which goes first
             self._loop.call_soon(self.ready)
         else:
