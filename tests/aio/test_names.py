@@ -87,3 +87,51 @@ def test_an_error_leaves_no_garbage():
         assert uvbind.run(main())() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="PyPy collects when it likes")
+def test_a_cancelled_lookup_leaves_no_garbage():
+    async def main():
+        task = asyncio.ensure_future(asyncio.get_running_loop().getaddrinfo("localhost", 80))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return weakref.ref(task)
+
+    gc.disable()
+    try:
+        assert uvbind.run(main())() is None
+    finally:
+        gc.enable()
+
+
+def test_a_task_does_not_go_on_while_its_loop_closes():
+    """It may look up again, and the loop would never be closed."""
+    looked_up = 0
+
+    async def again_and_again():
+        nonlocal looked_up
+        while True:
+            await loop.getaddrinfo("localhost", 80)
+            looked_up += 1
+
+    loop = uvbind.new_event_loop()
+    coroutine = again_and_again()
+    coroutine.send(None)
+    loop.close()
+    assert looked_up == 0
+    coroutine.close()  # with nothing to cancel any more
+
+
+def test_closing_raises_what_a_callback_raised_and_calls_the_rest():
+    called = []
+
+    def first(request, results, error):
+        uvbind.getaddrinfo(loop.uv, "::1", 80, callback=lambda *arguments: called.append(1))
+        raise SystemExit(3)
+
+    loop = uvbind.new_event_loop()
+    uvbind.getaddrinfo(loop.uv, "127.0.0.1", 80, callback=first)
+    with pytest.raises(SystemExit):
+        loop.close()
+    assert called and loop.is_closed()

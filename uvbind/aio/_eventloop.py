@@ -67,14 +67,24 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
 
     def _run_once(self) -> None:
         """What asyncio repeats until it is stopped: here libuv repeats it."""
-        self._wake()  # for what was there before the loop ran
-        self.uv.run()
+        try:
+            self._wake()  # for what was there before the loop ran
+            self.uv.run()
+        except BaseException:
+            self._recover()
+            raise
+
+    def _recover(self) -> None:
+        """What a signal handler raised may have left any line of ours: look at everything anew."""
+        self._woken = False
+        self._timer_due = math.inf
+        self._waits.rearm()
 
     def _wake(self) -> None:
         """Have a turn come when what runs now has returned; for the loop's thread only."""
         if not self._woken:
-            self._woken = True
             lib.uvb_loop_later(self.uv._c)
+            self._woken = True  # not before it is so: Ctrl-C may come at any line
 
     def _turn(self, early: bool) -> bool:
         """Call what is ready by now, as one turn of asyncio's, and tell whether there is more.
@@ -82,7 +92,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         `early`: this is before what a poll has found; timers that are due come after that.
         """
         uv = self.uv
-        if uv._failures:  # run() is about to raise: what is ready waits for the next one
+        if uv._failures and not self._closed:  # run() is about to raise, the rest is the next one's
             return True
         if uv._later:
             Loop._run_later(uv, early)
@@ -117,6 +127,9 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
                 raise exception
             message = "Exception in a callback of loop.uv"
             self.call_exception_handler({"message": message, "exception": exception})
+            if not self._closed:
+                self._recover()
+                self._wake()
         except BaseException as last:  # also of the handler
             self.uv._stop_with(last)
 
@@ -183,8 +196,8 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         # Not before the loop runs, which begins with a turn, and never from another thread, where
         # asyncio lets the mistake pass outside of its debug mode.
         if not self._woken and self._thread_id == get_ident():
-            self._woken = True  # _wake(), without another call
-            lib.uvb_loop_later(self.uv._c)
+            lib.uvb_loop_later(self.uv._c)  # _wake(), without another call
+            self._woken = True
         return handle
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:

@@ -24,6 +24,8 @@ class Answer(Wait):
     def __call__(self, request: Any, found: Any, error: UVError | None) -> None:
         self.found, self.error = found, error
         del error  # its traceback will have this frame
+        if self._loop._closed:
+            return  # and the task with it
         if self._loop._ready:  # which goes first
             self._loop.call_soon(self.ready)
         else:
@@ -75,7 +77,8 @@ class Names(_Base):  # type: ignore[misc]
         try:
             yield answer
         except BaseException:
-            with contextlib.suppress(UVError):  # a thread is at it, whose result nobody gets
+            # Refused: a thread is at it, or the loop is closed or another process's.
+            with contextlib.suppress(UVError, RuntimeError):
                 request.cancel()
             raise
         error, answer.error = answer.error, None

@@ -7,7 +7,6 @@ system call, and what is left of a descriptor that was closed wakes nobody who h
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import select
@@ -25,16 +24,19 @@ if hasattr(select, "epoll"):
     _ONCE = (0, _IN | _ONESHOT, _OUT | _ONESHOT, _IN | _OUT | _ONESHOT)  # by READ | WRITE
 
 
+_NONE = [].clear  # a function of C's that returns None
+
+
 class Wait:
     """What a task waits for in the place of a future: it goes on at once, not a turn later."""
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_loop", "_message")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_loop", "result")
 
     def __init__(self, loop: Any) -> None:
         self._asyncio_future_blocking = True  # asyncio's sign for: somebody awaits it
         self._callback: Any = None
         self._loop = loop
-        self._message: Any = self
+        self.result: Any = _NONE
 
     def ready(self) -> None:
         """Have the task go on, unless it has been cancelled."""
@@ -55,7 +57,10 @@ class Wait:
         callback, self._callback = self._callback, None
         if callback is None:
             return False
-        self._message = msg
+        # A future's: a frame of ours in the traceback would keep the task, and that the traceback.
+        cancelled = self._loop.create_future()
+        cancelled.cancel(msg)
+        self.result = cancelled.result
         self._loop.call_soon(callback, self, context=self._context)
         return True
 
@@ -72,14 +77,10 @@ class Wait:
         return self._callback is None
 
     def cancelled(self) -> bool:
-        return self._message is not self
+        return self.result is not _NONE
 
     def exception(self) -> None:
         self.result()
-
-    def result(self) -> None:
-        if self._message is not self:
-            raise asyncio.CancelledError(*() if self._message is None else (self._message,))
 
 
 Waiting = dict[int, list[Wait]]  # by descriptor
@@ -124,6 +125,12 @@ class Waits:
         if fd not in self.readers and fd not in self.writers and not self._uv._forked:
             self._set.disarm(fd)
 
+    def rearm(self) -> None:
+        """Have the set tell once more what is ready: somebody may not have been told."""
+        for fd in {*self.readers, *self.writers}:
+            for wait in self._arm_again(fd):
+                self._loop.call_soon(wait.ready)
+
     def close(self) -> None:
         """Have nobody wait any more."""
         self.readers.clear()
@@ -136,6 +143,14 @@ class Waits:
         self._set.arm(
             fd, (READ if fd in self.readers else 0) | (WRITE if fd in self.writers else 0)
         )
+
+    def _arm_again(self, fd: int) -> list[Wait]:
+        """As _arm(); returns whom nothing will be told."""
+        try:
+            self._arm(fd)
+        except OSError:  # closed in the meantime, as their next call says
+            return [*self.readers.pop(fd, ()), *self.writers.pop(fd, ())]
+        return []
 
     def _give_up(self, waiting: Waiting, fd: int, wait: Wait) -> None:
         waits = waiting.get(fd, [])
@@ -156,10 +171,7 @@ class Waits:
                 if events & writable:
                     ready += writers.pop(fd, ())
                 if fd in readers or fd in writers:
-                    try:
-                        self._arm(fd)
-                    except OSError:  # closed in the meantime, as their next call says
-                        ready += [*readers.pop(fd, ()), *writers.pop(fd, ())]
+                    ready += self._arm_again(fd)
             while ready and not self._loop._ready:  # what was ready before goes first
                 ready.pop(0).ready()
         finally:  # also when a task was left by SystemExit or Ctrl-C
