@@ -110,6 +110,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
                     handle = ready.popleft()
                     if not handle._cancelled:
                         handle._run()
+                handle = None  # which a traceback would keep with this frame, and it the traceback
             if self._stopping:
                 uv.stop()
             self._woken = bool(self._ready)
