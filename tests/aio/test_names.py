@@ -73,8 +73,16 @@ def test_what_was_ready_before_goes_first(run):
     run(main)
 
 
-@pytest.mark.skipif(sys.implementation.name != "cpython", reason="PyPy collects when it likes")
-def test_an_error_leaves_no_garbage():
+@pytest.fixture
+def no_collector():
+    if sys.implementation.name != "cpython":
+        pytest.skip("PyPy collects when it likes")
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_an_error_leaves_no_garbage(no_collector):
     async def main():
         loop = asyncio.get_running_loop()
         try:
@@ -82,15 +90,10 @@ def test_an_error_leaves_no_garbage():
         except socket.gaierror as error:
             return weakref.ref(error)
 
-    gc.disable()
-    try:
-        assert uvbind.run(main())() is None
-    finally:
-        gc.enable()
+    assert uvbind.run(main())() is None
 
 
-@pytest.mark.skipif(sys.implementation.name != "cpython", reason="PyPy collects when it likes")
-def test_a_cancelled_lookup_leaves_no_garbage():
+def test_a_cancelled_lookup_leaves_no_garbage(no_collector):
     async def main():
         task = asyncio.ensure_future(asyncio.get_running_loop().getaddrinfo("localhost", 80))
         await asyncio.sleep(0)
@@ -98,11 +101,7 @@ def test_a_cancelled_lookup_leaves_no_garbage():
         await asyncio.gather(task, return_exceptions=True)
         return weakref.ref(task)
 
-    gc.disable()
-    try:
-        assert uvbind.run(main())() is None
-    finally:
-        gc.enable()
+    assert uvbind.run(main())() is None
 
 
 def test_a_task_does_not_go_on_while_its_loop_closes():
