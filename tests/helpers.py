@@ -226,6 +226,11 @@ LOOP_VERBS: dict[str, Callable[[Loop], object]] = {
     "Timer": Timer,
 }
 
+# -- asyncio
+
+# For tests that ask for `new_loop` or `run`, of behaviour in which some asyncio is behind.
+uvbind_alone = pytest.mark.parametrize("new_loop", ["uvbind"], indirect=True)
+
 # -- processes
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork")

@@ -36,8 +36,9 @@ class _Stream(Holder, TCP):
         """Have libuv own a descriptor that asyncio has looked at."""
         self.hold(sock)
         check(lib.uv_tcp_open(self._uv, sock.fileno()), "sock")
-        if sock.proto == socket.IPPROTO_TCP:  # as asyncio does; what it comes to is no error
-            lib.uv_tcp_nodelay(self._uv, 1)
+        # The kernel refuses this on sockets that are not TCP's, which is no error. `proto` tells
+        # nothing: it is 0 for a socket that the program made, and for what that one accepts.
+        lib.uv_tcp_nodelay(self._uv, 1)
 
     def _use_fast_lane(self, use: bool) -> None:
         """The transport has one of its own."""
