@@ -71,7 +71,7 @@ def make_ffibuilder() -> FFI:
         "define_macros": [("UVB_SYSTEM_LIBUV", str(int(SYSTEM_LIBUV)))],
     }
     if ABI3:
-        options["define_macros"].append(("Py_LIMITED_API", "0x03090000"))
+        options["define_macros"].append(("Py_LIMITED_API", "0x030b0000"))
     if sys.platform == "win32":
         options["libraries"] = ["psapi", "user32", "advapi32", "iphlpapi", "userenv", "ws2_32"]
         options["libraries"] += ["dbghelp", "ole32", "shell32"]

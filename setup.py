@@ -10,5 +10,5 @@ from build_ffi import ABI3, BuildExt
 setup(
     cffi_modules=["build_ffi.py:ffibuilder"],
     cmdclass={"build_ext": BuildExt},
-    options={"bdist_wheel": {"py_limited_api": "cp39"}} if ABI3 else {},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
 )

@@ -8,14 +8,14 @@ may be given as part of the host, "fe80::1%eth0" or "fe80::1%2", too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Any
 
 from uvbind._check import integer
 from uvbind._ctypes import SOCKADDR
 from uvbind._errors import check
 from uvbind._uvbind import ffi, lib
 
-Address = Union[tuple[str, int], tuple[str, int, int, int]]
+Address = tuple[str, int] | tuple[str, int, int, int]
 
 _TEXT_SIZE = 1024  # more than any platform's host, interface or pipe names take
 

@@ -10,7 +10,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 from uvbind import _check
 from uvbind._address import ask_text
@@ -24,7 +24,7 @@ from uvbind._uvbind import ffi, lib
 from uvbind._version import needs
 
 Self = TypeVar("Self", bound="Pipe")
-Name = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
+Name = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _CONNECT_CB = ffi.addressof(lib, "uvb_connect_cb")
 

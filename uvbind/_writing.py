@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 from uvbind import _check
 from uvbind._callbacks import FAST
@@ -16,7 +16,7 @@ from uvbind._uvbind import ffi, lib
 
 Self = TypeVar("Self", bound="Writing")
 # What a stream calls back when an operation is done.
-Done = Optional[Callable[[Self, Optional[UVError]], object]]
+Done = Callable[[Self, UVError | None], object] | None
 
 _WRITE_CB = ffi.addressof(lib, "uvb_write_cb")
 _SHUTDOWN_CB = ffi.addressof(lib, "uvb_shutdown_cb")

@@ -7,7 +7,7 @@ a method to the nearest class among the bases that is public.
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,6 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
 import uvbind
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # comes with Sphinx there
 
 # Their constructors are for uvbind alone.
 ABSTRACT = {"uvbind.Handle", "uvbind.Request", "uvbind.Stream", "uvbind.Metrics"}

@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import ssl
-import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -77,17 +76,8 @@ def run(new_loop: Callable[[], asyncio.AbstractEventLoop], loop_name: str) -> Ca
             loop.set_exception_handler(lambda loop, context: unhandled.append(context))
             return await asyncio.wait_for(main(), timeout)
 
-        if sys.version_info >= (3, 11):
-            with asyncio.Runner(loop_factory=new_loop) as runner:
-                result = runner.run(proven())
-        else:
-            loop = new_loop()
-            try:
-                result = loop.run_until_complete(proven())
-                loop.run_until_complete(loop.shutdown_asyncgens())
-                loop.run_until_complete(loop.shutdown_default_executor())
-            finally:
-                loop.close()
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            result = runner.run(proven())
         assert unhandled == []
         return result
 

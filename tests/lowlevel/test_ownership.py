@@ -51,7 +51,6 @@ finally:
     assert printed == "before\nafter\n"
 
 
-@pytest.mark.skipif(not hasattr(socket, "recv_fds"), reason="PyPy 3.9 has no recv_fds")
 @pytest.mark.parametrize("listens", [False, True])
 def test_a_handle_closed_while_it_is_passed_is_closed_when_it_has_been(loop, listens):
     ours, theirs = socket.socketpair()

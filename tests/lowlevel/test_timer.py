@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -91,7 +92,7 @@ def test_with_repeat_it_fires_again_and_again_never_early(loop: Loop, timer: Tim
 
     timer.start(on_timer, 1, 3)
     loop.run()
-    waits = [later - earlier for earlier, later in zip(fired, fired[1:])]
+    waits = [later - earlier for earlier, later in itertools.pairwise(fired)]
     assert len(waits) == 4
     assert waits[0] >= 1
     assert min(waits[1:]) >= 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import re
-import sys
+import tomllib
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,6 @@ import pytest
 
 import uvbind
 from uvbind._uvbind import lib
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = ROOT / "vendor" / "libuv" / "include" / "uv.h"

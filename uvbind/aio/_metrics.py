@@ -62,8 +62,6 @@ def _held(transport: Any) -> int:
     size: int = transport.get_write_buffer_size()
     while isinstance(protocol, sslproto.SSLProtocol):
         size += protocol._write_buffer_size  # not encrypted yet
-        outgoing = getattr(protocol, "_outgoing", None)  # encrypted, up to 3.10 handed on at once
-        if outgoing is not None:
-            size += outgoing.pending
+        size += protocol._outgoing.pending  # type: ignore[attr-defined]  # encrypted
         protocol = protocol._app_protocol  # TLS in TLS
     return size

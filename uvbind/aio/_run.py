@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import asyncio.runners
-import sys
 import warnings
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -24,24 +22,8 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         raise RuntimeError("run() cannot be called from a running event loop")
     if not asyncio.iscoroutine(main):
         raise ValueError(f"main: expected a coroutine, not {main!r:.100}")
-    if sys.version_info >= (3, 11):
-        with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
-            return runner.run(main)
-    loop = new_event_loop()
-    try:
-        asyncio.set_event_loop(loop)
-        if debug is not None:
-            loop.set_debug(debug)
-        result: T = loop.run_until_complete(main)
-        return result
-    finally:
-        try:
-            asyncio.runners._cancel_all_tasks(loop)  # type: ignore[attr-defined]
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-        finally:
-            asyncio.set_event_loop(None)
-            loop.close()
+    with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
+        return runner.run(main)
 
 
 with warnings.catch_warnings():

@@ -72,7 +72,7 @@ PROBES: dict[str, Probe] = {}
 
 
 def probe(
-    subject: str, detail: str, since: tuple[int, int] = (3, 9), until: tuple[int, int] = (4, 0)
+    subject: str, detail: str, since: tuple[int, int] = (3, 11), until: tuple[int, int] = (4, 0)
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a function a probe, on the Pythons from `since` to before `until`."""
 

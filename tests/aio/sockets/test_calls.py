@@ -6,15 +6,12 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import sys
 
 import pytest
 from helpers import MEGABYTES
 from plain_sockets import begun, new_pair, received
 
 import uvbind
-
-DATAGRAMS = sys.version_info >= (3, 11)  # asyncio has sock_recvfrom and its kin from then on
 
 
 @pytest.mark.parametrize("size", [100, 1 << 16, 1 << 20])
@@ -83,10 +80,7 @@ def test_a_view_of_numbers_is_sent_whole():
     uvbind.run(main())  # asyncio takes numbers for bytes
 
 
-def test_datagrams(run, new_loop):
-    if not DATAGRAMS and new_loop is asyncio.SelectorEventLoop:
-        pytest.skip("this Python's asyncio has no sock_recvfrom")
-
+def test_datagrams(run):
     async def main():
         loop = asyncio.get_running_loop()
         with socket.socket(type=socket.SOCK_DGRAM) as ours:

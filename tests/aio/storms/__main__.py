@@ -95,8 +95,6 @@ def main() -> None:
     left = [f"left open: {fd} {what}" for fd, what in after.items() if before.get(fd) != what]
     if any(storm in LEAVES_OPEN for storm in storms):
         stray = [what for what in stray if not what.startswith("warning: unclosed")]
-    if sys.version_info < (3, 11):  # it leaves those of TLS unmarked whose connection was lost
-        stray = [what for what in stray if "asyncio.sslproto._SSLProtocolTransport" not in what]
     report = {"faults": (world.faults + stray + left)[:20], "counts": world.counts}
     json.dump(report, sys.stdout)
 

@@ -151,7 +151,6 @@ def test_tls(streams, run, contexts):
     run(main)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="StreamWriter.start_tls is of Python 3.11")
 def test_start_tls(streams, run, contexts):
     async def main(unhandled):
         async def serve(reader, writer):

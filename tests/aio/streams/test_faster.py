@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
-
-import pytest
 
 import uvbind
 from uvbind.aio._streams import _Protocol
@@ -79,7 +76,6 @@ def test_within_a_task_the_task_that_waits_has_its_turn(new_loop):
     loop.close()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="create_task() takes a context from 3.11 on")
 def test_within_the_context_of_the_task_it_has_its_turn(new_loop):
     async def main():
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 
 import pytest
 from endings import ENDINGS, about_to_end, on_linux, readable
@@ -79,7 +78,6 @@ def test_the_protocol_can_change_right_after_connecting(streams, run):
     run(main)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="StreamWriter.start_tls is of Python 3.11")
 def test_tls_can_begin_in_a_handler_at_once(streams, run, contexts):
     async def main(unhandled):
         served: asyncio.Future = asyncio.get_running_loop().create_future()

@@ -135,7 +135,7 @@ async def far_away(loop):
         handle.cancel()
 
 
-@probe("asyncio.timeout", "of infinite time, asked for when data has come", since=(3, 11))
+@probe("asyncio.timeout", "of infinite time, asked for when data has come")
 async def timeout_for_ever(loop):
     one, other = socket.socketpair()
     with other:

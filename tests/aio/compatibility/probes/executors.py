@@ -32,7 +32,7 @@ async def set_default_executor(loop):
     return thread.name.startswith("mine")
 
 
-@probe("loop.set_default_executor", "refuses what is no ThreadPoolExecutor", since=(3, 11))
+@probe("loop.set_default_executor", "refuses what is no ThreadPoolExecutor")
 def no_executor(new_loop):
     loop = new_loop()
     return raised(loop.set_default_executor, 5)

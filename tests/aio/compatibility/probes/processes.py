@@ -187,7 +187,7 @@ async def other_options(loop):
     return [*seen, (await process.communicate())[0]]
 
 
-@probe("asyncio.create_subprocess_exec", "`umask=`, `process_group=`", since=(3, 11))
+@probe("asyncio.create_subprocess_exec", "`umask=`, `process_group=`")
 async def newer_options(loop):
     out, _ = await shell("umask; ps -o pgid= -p $$; echo $$", umask=0o027, process_group=0)
     mask, group, pid = out.split()

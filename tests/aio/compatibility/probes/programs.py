@@ -20,7 +20,7 @@ def run(new_loop):
     return asyncio.run(main(), loop_factory=new_loop)
 
 
-@probe("asyncio.Runner", "several runs in one loop, and what is left is cancelled", since=(3, 11))
+@probe("asyncio.Runner", "several runs in one loop, and what is left is cancelled")
 def runner(new_loop):
     seen = []
 
@@ -41,7 +41,7 @@ def runner(new_loop):
     return seen[0] is seen[1], seen[2:], runner.__class__.__name__
 
 
-@probe("asyncio.Runner", "`debug=True`", since=(3, 11))
+@probe("asyncio.Runner", "`debug=True`")
 def debugging_runner(new_loop):
     async def main():
         return asyncio.get_running_loop().get_debug()

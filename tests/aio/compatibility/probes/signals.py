@@ -162,7 +162,7 @@ def wakeup_fd(new_loop):
     return signal.set_wakeup_fd(-1) == other.fileno()
 
 
-@probe("asyncio.Runner", "Ctrl-C cancels the main task, which may clean up", since=(3, 11))
+@probe("asyncio.Runner", "Ctrl-C cancels the main task, which may clean up")
 def ctrl_c(new_loop):
     seen = []
 
@@ -183,7 +183,7 @@ def ctrl_c(new_loop):
     return seen
 
 
-@probe("asyncio.Runner", "Ctrl-C in a loop that is busy with calls", since=(3, 11))
+@probe("asyncio.Runner", "Ctrl-C in a loop that is busy with calls")
 def ctrl_c_busy(new_loop):
     seen = []
 
@@ -203,7 +203,7 @@ def ctrl_c_busy(new_loop):
     return seen
 
 
-@probe("asyncio.Runner", "a second Ctrl-C ends what does not end", since=(3, 11))
+@probe("asyncio.Runner", "a second Ctrl-C ends what does not end")
 def ctrl_c_twice(new_loop):
     async def main():
         threading.Timer(0.02, me, (signal.SIGINT,)).start()

@@ -104,7 +104,7 @@ async def sock_accept(loop):
                 return address == client.getsockname(), sock.gettimeout()
 
 
-@probe("loop.sock_recvfrom", "datagrams and their senders", since=(3, 11))
+@probe("loop.sock_recvfrom", "datagrams and their senders")
 async def sock_recvfrom(loop):
     with datagram_sockets() as (one, other):
         sent = await loop.sock_sendto(one, b"data", other.getsockname())
@@ -112,7 +112,7 @@ async def sock_recvfrom(loop):
         return sent, data, address == one.getsockname()
 
 
-@probe("loop.sock_recvfrom_into", "datagrams and their senders", since=(3, 11))
+@probe("loop.sock_recvfrom_into", "datagrams and their senders")
 async def sock_recvfrom_into(loop):
     with datagram_sockets() as (one, other):
         receiving = loop.create_task(loop.sock_recvfrom_into(other, buffer := bytearray(8)))
@@ -135,7 +135,7 @@ class datagram_sockets:
             sock.close()
 
 
-@probe("loop.sock_sendto", "no room at the other side: waits until there is", since=(3, 11))
+@probe("loop.sock_sendto", "no room at the other side: waits until there is")
 async def sock_sendto(loop):
     kind = socket.AF_UNIX, socket.SOCK_DGRAM
     with tempfile.TemporaryDirectory() as folder, socket.socket(*kind) as full:

@@ -93,7 +93,7 @@ async def start_tls_timeout(loop):
         return await raises(loop.start_tls(both.client, both.ours, contexts()[1], **options))
 
 
-@probe("loop.start_tls", "TLS inside TLS", since=(3, 11))
+@probe("loop.start_tls", "TLS inside TLS")
 async def inside(loop):
     async with connected(loop, ssl=contexts()) as both:
         _, client = await upgrade(loop, both, contexts())
@@ -101,7 +101,7 @@ async def inside(loop):
         return await both.theirs.received(4)
 
 
-@probe("StreamWriter.start_tls", "client and server", since=(3, 11))
+@probe("StreamWriter.start_tls", "client and server")
 async def stream_start_tls(loop):
     server_side, client_side = contexts()
 
@@ -123,7 +123,7 @@ async def stream_start_tls(loop):
     return seen
 
 
-@probe("StreamWriter.start_tls", "at once, in the handler of a server", since=(3, 11))
+@probe("StreamWriter.start_tls", "at once, in the handler of a server")
 async def handler_start_tls(loop):
     server_side, client_side = contexts()
     served = loop.create_future()

@@ -47,7 +47,7 @@ async def create_task(loop):
     return isinstance(task, asyncio.Task), task.get_name(), await task
 
 
-@probe("loop.create_task", "`context=`", since=(3, 11))
+@probe("loop.create_task", "`context=`")
 async def task_in_context(loop):
     variable = contextvars.ContextVar("variable")
     context = contextvars.copy_context()
@@ -192,7 +192,7 @@ async def source_of_handle(loop):
     return seen
 
 
-@probe("asyncio.timeout", "ends what takes too long, and no more", since=(3, 11))
+@probe("asyncio.timeout", "ends what takes too long, and no more")
 async def timeout(loop):
     seen = []
     try:
@@ -212,7 +212,7 @@ async def wait_for(loop):
     return [*seen, await raises(asyncio.wait_for(asyncio.sleep(9), 0.01))]
 
 
-@probe("asyncio.TaskGroup", "cancels the others when one fails", since=(3, 11))
+@probe("asyncio.TaskGroup", "cancels the others when one fails")
 async def task_group(loop):
     async def fails():
         await asyncio.sleep(0.001)

@@ -113,7 +113,7 @@ async def close_downloading(loop):
         return len(both.ours.data) < 8 * len(MEGABYTES)
 
 
-@probe("loop.create_connection, ssl=", "`ssl_shutdown_timeout=`", since=(3, 11))
+@probe("loop.create_connection, ssl=", "`ssl_shutdown_timeout=`")
 async def shutdown_timeout(loop):
     server_side, client_side = contexts()
     with socket.socket() as listener:
