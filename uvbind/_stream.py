@@ -62,7 +62,7 @@ class Stream(Writing):
         UVError (EAGAIN) when no connection waits, ValueError for a handle that is in use or
         of another loop. Wraps uv_accept.
         """
-        stream = self._open_stream()
+        self._open()
         made = client is None
         if client is None:
             client = cast("Stream", self._new_client())
@@ -73,7 +73,7 @@ class Stream(Writing):
                 raise ValueError("client: the handle is of another loop than the server")
             if client._in_use():
                 raise ValueError("client: the handle is in use; accept() needs a new one")
-        error = lib.uv_accept(stream, client._uv_stream)
+        error = lib.uvb_handle_accept(self._c, client._c)
         if error < 0:
             if made:
                 client.close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from uvbind import _check
 from uvbind._address import Address, ask, pack, unpack
-from uvbind._callbacks import FAST, crossing
+from uvbind._callbacks import FAST, call, crossing
 from uvbind._errors import UVError, check, uv_error
 from uvbind._loop import Loop
 from uvbind._udp_options import UDPOptions
@@ -34,16 +35,20 @@ class UDP(UDPSending, UDPOptions):
     _on_read: Callable[..., object] | None = None
     _receiving = False
     _batching = 0  # of what batches are made: tuples of so many parts
+    _hands_over = False  # recv_start() was called: `_kept` comes first, then libuv receives
+    _unbound = False  # its socket was made before bind()
 
     def __init__(
         self, loop: Loop, family: int = socket.AF_UNSPEC, *, recvmmsg: bool = False
     ) -> None:
         flags = _check.integer("family", family, 0, 255)
+        self._unbound = flags != socket.AF_UNSPEC
         flags |= lib.UV_UDP_RECVMMSG if recvmmsg else 0
         super().__init__(loop, "uv_udp_t *", lib.uv_udp_init_ex, flags)
         # What uv_accept takes, for a UDP handle that arrives over a pipe.
         self._uv_stream = ffi.cast("uv_stream_t *", self._uv_handle)
         self._batch: list[Any] = []
+        self._kept: deque[tuple[Any, ...]] = deque()  # received before recv_stop() in a batch
 
     # -- addresses
 
@@ -76,20 +81,38 @@ class UDP(UDPSending, UDPOptions):
         """Send to and receive from `address` only. Raises UVError (EISCONN). Wraps
         uv_udp_connect."""
         storage = pack(address)
-        check(lib.uv_udp_connect(self._open(), storage), f"connect to {address!r:.100}")
+        self._open()
+        check(lib.uvb_udp_connect(self._c, storage), f"connect to {address!r:.100}")
 
     def disconnect(self) -> None:
         """Undo connect(). Raises UVError (ENOTCONN). Wraps uv_udp_connect."""
-        check(lib.uv_udp_connect(self._open(), ffi.NULL), "disconnect")
+        self._open()
+        check(lib.uvb_udp_connect(self._c, ffi.NULL), "disconnect")
 
     def open(self, sock: Any) -> None:
         """Take over a datagram socket.
 
         `sock`: a socket object, which is detached, or a descriptor, which is libuv's to close
-        from then on. When this raises, UVError (EEXIST, EBADF, EINVAL when it is no datagram
-        socket), it stays the caller's. Wraps uv_udp_open.
+        from then on. Its SO_REUSEADDR stays as the caller has it, although libuv would set it.
+        When this raises, UVError (EEXIST, EBADF, EINVAL when it is no datagram socket), it stays
+        the caller's. Wraps uv_udp_open.
         """
         self._take_over(sock, socket.SOCK_DGRAM, "datagram", lib.uvb_udp_open)
+
+    def open_ex(self, sock: Any, *, reuseaddr: bool = False, reuseport: bool = False) -> None:
+        """As open(), and set SO_REUSEADDR or SO_REUSEPORT; needs libuv 1.52.
+
+        Raises UVError (ENOTSUP) where the kernel does not balance the load of `reuseport`. Wraps
+        uv_udp_open_ex.
+        """
+        needs(1, 52, "open_ex()")
+        flags = lib.UV_UDP_REUSEADDR if reuseaddr else 0
+        flags |= lib.UV_UDP_REUSEPORT if reuseport else 0
+
+        def opened(uv: Any, fd: int) -> int:
+            return int(lib.uvb_udp_open_ex(uv, fd, flags))
+
+        self._take_over(sock, socket.SOCK_DGRAM, "datagram", opened)
 
     def getsockname(self) -> Address:
         """Return the address that the socket is bound to. Wraps uv_udp_getsockname."""
@@ -109,8 +132,8 @@ class UDP(UDPSending, UDPOptions):
         """Call `callback(udp, data, address, flags, error)` for every datagram, empty ones too.
 
         `flags`: UDP.PARTIAL when the datagram was truncated, else 0. With an `error`, data and
-        address are None, and receiving goes on. Raises UVError (EALREADY). Wraps
-        uv_udp_recv_start.
+        address are None, and receiving goes on. A socket that is not bound is bound to a free port
+        of all interfaces. Raises UVError (EALREADY). Wraps uv_udp_recv_start.
         """
         _check.function("callback", callback)
         self._recv_start(callback, 0)
@@ -130,16 +153,34 @@ class UDP(UDPSending, UDPOptions):
         self._recv_start(callback, 3)
 
     def _recv_start(self, callback: Callable[..., object], batching: int) -> None:
-        self._open()
-        check(lib.uvb_udp_recv_start(self._c, batching), "recv_start")
+        udp = self._open()
+        if self._hands_over:
+            raise uv_error(lib.UV_EALREADY, "recv_start")
+        if self._unbound:  # libuv binds those only whose socket it makes here
+            self._bind_to_any(udp)
+        if not self._kept:
+            check(lib.uvb_udp_recv_start(self._c, batching), "recv_start")
         self._on_read, self._batching, self._receiving = callback, batching, True
         if FAST:
             FAST["reader"](self._address, self, callback)
+        if self._kept:
+            self._hands_over = True
+            self._loop._call_later(self._hand_over_kept)
 
     def recv_stop(self) -> None:
-        """Stop receiving; a second call does nothing. Wraps uv_udp_recv_stop."""
-        check(lib.uv_udp_recv_stop(self._open()), "recv_stop")
+        """Stop receiving; a second call does nothing.
+
+        The next recv_start() begins with what had been received by then, with recvmmsg=True up
+        to 19 datagrams. Wraps uv_udp_recv_stop.
+        """
+        self._open()
+        self._hands_over = False
+        check(lib.uvb_udp_recv_stop(self._c), "recv_stop")
         self._receiving = False
+
+    def is_active(self) -> bool:
+        """Tell whether the handle receives or has datagrams to send. Wraps uv_is_active."""
+        return self._hands_over or super().is_active()
 
     def using_recvmmsg(self) -> bool:
         """Tell whether several datagrams are received with one system call. Wraps
@@ -151,8 +192,12 @@ class UDP(UDPSending, UDPOptions):
         if nread < 0:
             self._fail(uv_error(nread, "recv"))
             return
+        if self._uv is None:
+            return
         payload, address = ffi.unpack(data, nread), _sender(sender)
-        if self._batching:
+        if not self._receiving:
+            self._kept.append((payload, address, flags))
+        elif self._batching:
             self._batch.append((payload, address, flags)[: self._batching])
         else:
             assert self._on_read is not None
@@ -162,6 +207,20 @@ class UDP(UDPSending, UDPOptions):
         batch, self._batch = self._batch, []
         assert self._on_read is not None
         self._on_read(self, batch, None)
+
+    def _hand_over_kept(self) -> None:
+        """Deliver what recv_stop() left of a batch, and have libuv receive again."""
+        while self._kept and self._hands_over:
+            assert self._on_read is not None
+            if self._batching:
+                batch = [datagram[: self._batching] for datagram in self._kept]
+                self._kept.clear()
+                call(self._on_read, self, batch, None)
+            else:
+                call(self._on_read, self, *self._kept.popleft(), None)
+        if self._hands_over:
+            self._hands_over = False
+            check(lib.uvb_udp_recv_start(self._c, self._batching), "recv_start")
 
     def _fail(self, error: UVError) -> None:
         if self._uv is not None and self._on_read is not None:
@@ -180,13 +239,21 @@ class UDP(UDPSending, UDPOptions):
 
     # -- for the other modules
 
+    def _bind_to_any(self, udp: Any) -> None:
+        name = ask(lib.uv_udp_getsockname, udp, "getsockname")
+        if name[1] == 0:
+            storage = pack(("0.0.0.0" if len(name) == 2 else "::", 0))
+            check(lib.uv_udp_bind(udp, storage, 0), "recv_start: bind")
+        self._unbound = False
+
     def _begin_close(self) -> None:
-        self._receiving = False
+        self._receiving = self._hands_over = False
         super()._begin_close()
 
     def _end_close(self) -> None:
         super()._end_close()
         self._on_read = self._uv_stream = None
+        self._kept.clear()
 
 
 def _sender(sender: Any) -> Any:

@@ -50,4 +50,13 @@ static inline int uv_pipe_connect2(uv_connect_t *req, uv_pipe_t *pipe, const cha
 #define UV_UDP_REUSEPORT 64
 #endif
 
+#if !UVB_HAS(1, 52)
+static inline int uv_udp_open_ex(uv_udp_t *udp, uv_os_sock_t sock, unsigned int flags) {
+  (void)udp;
+  (void)sock;
+  (void)flags;
+  return UV_ENOSYS;
+}
+#endif
+
 #endif

@@ -1,4 +1,5 @@
-/* UDP: where datagrams land, gathering them into batches, sending several at once. */
+/* UDP: where datagrams land, gathering them into batches, sending several at once; the socket
+ * itself is in udp_socket.c. */
 #include "uvbind.h"
 
 static void ignore_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
@@ -29,14 +30,30 @@ static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
 /* libuv has none for a unix socket's, but what its memory held before. */
 static const struct sockaddr nobody;
 
-int uvb_udp_open(uv_udp_t *udp, uv_os_sock_t sock) {
-  struct sockaddr_storage name;
-  int size = sizeof name;
-  int err = uv_udp_open(udp, sock);
+static const struct sockaddr *known(const uvb_handle *handle, const struct sockaddr *sender) {
+  return sender != NULL && handle->no_senders ? &nobody : sender;
+}
 
-  if (err == 0 && uv_udp_getsockname(udp, (struct sockaddr *)&name, &size) == 0)
-    ((uvb_handle *)udp->data)->no_senders =
-        name.ss_family != AF_INET && name.ss_family != AF_INET6;
+/* Receiving was stopped inside a batch that recvmmsg received. libuv would drop the rest, so Python
+ * keeps it for the next recv_start(). */
+static void keep_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
+                    const struct sockaddr *sender, unsigned int flags) {
+  uvb_handle *ours = udp->data;
+
+  if (flags & UV_UDP_MMSG_CHUNK) {
+    if (!uv_is_closing((uv_handle_t *)udp))
+      uvb_on_datagram(ours->self, buffer->base, nread, known(ours, sender),
+                      flags & UV_UDP_PARTIAL);
+  } else { /* libuv gives the buffer back: that was all */
+    ours->in_batch = 0;
+    udp->recv_cb = NULL;
+  }
+}
+
+int uvb_udp_recv_stop(uvb_handle *handle) {
+  int err = uv_udp_recv_stop(&handle->uv.udp);
+  if (err == 0 && handle->in_batch)
+    handle->uv.udp.recv_cb = keep_cb;
   return err;
 }
 
@@ -46,11 +63,18 @@ int uvb_udp_open(uv_udp_t *udp, uv_os_sock_t sock) {
 static void recv_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
                     const struct sockaddr *sender, unsigned int flags) {
   uvb_handle *ours = udp->data;
+  int empty = 0;
 
   if (ours->loop->forked)
     return;
-  if (sender != NULL && ours->no_senders)
-    sender = &nobody;
+  sender = known(ours, sender);
+  ours->in_batch = (flags & UV_UDP_MMSG_CHUNK) != 0;
+  if (sender != NULL) {
+    ours->found = 1;
+  } else if (!(flags & UV_UDP_MMSG_FREE)) { /* there is nothing more */
+    empty = !ours->found;
+    ours->found = 0;
+  }
   if (uv_is_closing((uv_handle_t *)udp)) /* by the callback: libuv hands over the others still */
     return;
   if (sender != NULL) {
@@ -63,7 +87,9 @@ static void recv_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
     ours->batched = 0;
     uvb_python_batch(ours);
   }
-  if (nread < 0)
+  /* An error is also in the socket's error queue when the kernel keeps one. A socket that was said
+   * to be readable and is not has errors in there only. */
+  if ((nread < 0 || empty) && uvb_udp_tell_errors(ours) == 0 && nread < 0)
     uvb_on_datagram(ours->self, NULL, nread, NULL, 0);
 }
 
@@ -146,9 +172,15 @@ int uvb_udp_try_send(uvb_handle *handle, const char *data, size_t size,
 int uvb_udp_send_batch(uvb_handle *handle, unsigned int count, uv_buf_t *datagrams,
                        struct sockaddr **addresses) {
   uv_udp_t *udp = &handle->uv.udp;
-  unsigned int sent = 0;
+  unsigned int sent = 0, valid = 0;
   int result = 0;
 
+  /* uv_udp_try_send2 does not look, unlike uv_udp_try_send. */
+  while (valid < count && (result = uvb_udp_check_address(handle, addresses[valid])) == 0)
+    valid++;
+  if (valid == 0)
+    return result;
+  count = valid;
   while (sent < count) {
 #if UVB_HAS(1, 50)
     uv_buf_t *buffers[UVB_DATAGRAMS];

@@ -79,6 +79,9 @@ struct uvb_handle {
   void *batch;   /* python.c: a list, */
   void *senders; /* and the addresses of the last senders, */
   int no_senders; /* unless datagrams come here without */
+  int in_batch;   /* libuv has received several datagrams and hands them over, */
+  int found;      /* has found any since it last found none, */
+  int connected;  /* and sends to one address only: 1, 0 or -1 for not known */
   union uv_any_handle uv;
 };
 
@@ -105,6 +108,12 @@ void uvb_loop_catch_up(uvb_loop *loop);
 void uvb_python_forget(uvb_handle *handle);
 void *uvb_python_keep(void *object, const char *data, size_t size);
 void uvb_python_let_go(uvb_loop *loop, void *kept);
+
+/* udp_socket.c: uv_accept of a UDP socket; UV_EISCONN or UV_EDESTADDRREQ for an address that the socket cannot send to; what
+ * the kernel has queued of errors it tells, and returns how many they were. */
+int uvb_udp_accept(uv_stream_t *server, uvb_handle *client);
+int uvb_udp_check_address(uvb_handle *handle, const struct sockaddr *address);
+int uvb_udp_tell_errors(uvb_handle *handle);
 
 /* exhaustion.c */
 void uvb_exhaustion_init(uvb_loop *loop);

@@ -135,3 +135,73 @@ def test_senders_of_others_are_not_taken_for_those_of_a_unix_socket(loop, recvmm
         unix.close()
         loop.run()
     assert {address for udp, data, address, *_ in received if udp is unix} == {None}
+
+
+@pytest.fixture
+def two(loop):
+    """Two bound handles, and what the second receives."""
+    first, second, received = uvbind.UDP(loop), uvbind.UDP(loop), []
+    for udp in (first, second):
+        udp.bind(LOCALHOST)
+    second.recv_start(lambda udp, data, *about: received.append(data))
+    yield first, second, received
+    for udp in (first, second):
+        udp.close()
+    loop.run()
+
+
+def run_some_turns(loop):
+    for _ in range(3):
+        loop.run(uvbind.RunMode.NOWAIT)
+
+
+@pytest.mark.parametrize("as_what", [list, tuple], ids=["fast", "slow"])
+def test_a_connected_handle_sends_to_its_peer_only(loop, two, as_what):
+    peer, third, received = two
+    udp = uvbind.UDP(loop)
+    udp.connect(peer.getsockname())
+    elsewhere = (b"to somebody else", third.getsockname())
+    with pytest.raises(uvbind.UVError) as caught:
+        udp.try_send_batch(as_what([elsewhere, (b"to the peer", None)]))
+    assert caught.value.name == "EISCONN"
+    assert udp.try_send_batch(as_what([(b"to the peer", None), elsewhere])) == 1
+    run_some_turns(loop)
+    assert received == []
+    udp.disconnect()
+    assert udp.try_send_batch(as_what([elsewhere])) == 1
+    run_some_turns(loop)
+    assert received == [b"to somebody else"]
+    udp.close()
+
+
+@pytest.mark.parametrize("as_what", [list, tuple], ids=["fast", "slow"])
+@pytest.mark.parametrize("how", ["no socket yet", "bound", "opened"])
+def test_one_that_is_not_connected_needs_addresses(loop, two, as_what, how):
+    _, second, received = two
+    udp = uvbind.UDP(loop)
+    if how == "bound":
+        udp.bind(LOCALHOST)
+    elif how == "opened":
+        udp.open(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with pytest.raises(uvbind.UVError) as caught:
+        udp.try_send_batch(as_what([(b"x", None)]))
+    assert caught.value.name == "EDESTADDRREQ"
+    assert udp.try_send_batch(as_what([(b"x", second.getsockname()), (b"y", None)])) == 1
+    run_some_turns(loop)
+    assert received == [b"x"]
+    udp.close()
+
+
+def test_a_connected_socket_that_was_taken_over(loop, two):
+    peer, third, received = two
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect(third.getsockname())
+    udp = uvbind.UDP(loop)
+    udp.open(sock)
+    with pytest.raises(uvbind.UVError) as caught:
+        udp.try_send_batch([(b"x", peer.getsockname())])
+    assert caught.value.name == "EISCONN"
+    assert udp.try_send_batch([(b"x", None)]) == 1
+    run_some_turns(loop)
+    assert received == [b"x"]
+    udp.close()

@@ -44,11 +44,8 @@ class _Socket(Holder, UDP):
     transport: Any = None
 
     def take(self, sock: socket.socket) -> None:
-        shared = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
         self.hold(sock)
         self.open(sock.fileno())
-        # libuv lets others bind to the address of any socket that it is given: not unasked.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shared)
 
     def _begin_close(self) -> None:
         self.let_go()

@@ -41,12 +41,16 @@ uvb_handle *uvb_handle_new(uvb_loop *loop, void *self);
 void uvb_handle_free(uvb_handle *handle);
 void *uvb_handle_uv(uvb_handle *handle);
 void uvb_handle_close(uvb_handle *handle);
+int uvb_handle_accept(uvb_handle *server, uvb_handle *client);
 int uvb_tcp_close_reset(uvb_handle *handle);
 void uvb_pipe_keep_path(uvb_handle *handle);
 void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size);
 void uvb_handle_asks(uvb_handle *handle, int asks);
 int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *object);
 int uvb_udp_open(uv_udp_t *udp, uv_os_sock_t sock);
+int uvb_udp_open_ex(uv_udp_t *udp, uv_os_sock_t sock, unsigned int flags);
+int uvb_udp_connect(uvb_handle *handle, const struct sockaddr *address);
+int uvb_udp_recv_stop(uvb_handle *handle);
 int uvb_udp_recv_start(uvb_handle *handle, int batch);
 int uvb_udp_send_now(uvb_handle *handle, const char *data, size_t size,
                      const struct sockaddr *address, void *object);

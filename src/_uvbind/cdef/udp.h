@@ -14,7 +14,6 @@ typedef enum { UV_LEAVE_GROUP, UV_JOIN_GROUP, ... } uv_membership;
 
 int uv_udp_init_ex(uv_loop_t *loop, uv_udp_t *udp, unsigned int flags);
 int uv_udp_bind(uv_udp_t *udp, const struct sockaddr *address, unsigned int flags);
-int uv_udp_connect(uv_udp_t *udp, const struct sockaddr *address);
 int uv_udp_getpeername(const uv_udp_t *udp, struct sockaddr *name, int *namelen);
 int uv_udp_getsockname(const uv_udp_t *udp, struct sockaddr *name, int *namelen);
 int uv_udp_set_membership(uv_udp_t *udp, const char *group, const char *interface,
@@ -31,7 +30,6 @@ int uv_udp_send(uv_udp_send_t *req, uv_udp_t *udp, const uv_buf_t bufs[], unsign
 int uv_udp_try_send(uv_udp_t *udp, const uv_buf_t bufs[], unsigned int nbufs,
                     const struct sockaddr *address);
 int uv_udp_recv_start(uv_udp_t *udp, uv_alloc_cb alloc, uv_udp_recv_cb callback);
-int uv_udp_recv_stop(uv_udp_t *udp);
 int uv_udp_using_recvmmsg(const uv_udp_t *udp);
 size_t uv_udp_get_send_queue_size(const uv_udp_t *udp);
 size_t uv_udp_get_send_queue_count(const uv_udp_t *udp);
