@@ -29,7 +29,6 @@ class PollEvent(enum.IntFlag):
 
 
 _ALL = int(PollEvent.READABLE | PollEvent.WRITABLE | PollEvent.DISCONNECT | PollEvent.PRIORITIZED)
-_POLL_CB = ffi.addressof(lib, "uvb_poll_cb")
 
 
 class Poll(Handle):
@@ -66,15 +65,18 @@ class Poll(Handle):
     def start(self, events: int, callback: Callable[[Poll, int, UVError | None], object]) -> None:
         """Call `callback(poll, events, error)` as long as one of `events` is there.
 
-        `events`: PollEvent flags, replacing those of an earlier start. Wraps uv_poll_start.
+        `events`: PollEvent flags, replacing those of an earlier start. A descriptor with an error,
+        such as a refused connection, counts as readable and writable, as with select(): the next
+        read or write raises the error. `error`: the watch has ended with this UVError. Wraps
+        uv_poll_start.
         """
         _check.function("callback", callback)
         wanted = _check.integer("events", events, 1, _ALL)
-        poll = self._open()
+        self._open()
         if FAST:  # C keeps no object alive: it hears of the new callback before the old one goes
             FAST["reader"](self._address, self, callback)
         self._callback = callback
-        check(lib.uv_poll_start(poll, wanted, _POLL_CB), "uv_poll_start")
+        check(lib.uvb_poll_start(self._c, wanted), "uv_poll_start")
 
     def stop(self) -> None:
         """Stop watching. Wraps uv_poll_stop."""

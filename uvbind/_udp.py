@@ -37,6 +37,7 @@ class UDP(UDPSending, UDPOptions):
     _batching = 0  # of what batches are made: tuples of so many parts
     _hands_over = False  # recv_start() was called: `_kept` comes first, then libuv receives
     _unbound = False  # its socket was made before bind()
+    _kept: deque[tuple[Any, ...]] | tuple[()] = ()  # what recv_stop() left of a batch
 
     def __init__(
         self, loop: Loop, family: int = socket.AF_UNSPEC, *, recvmmsg: bool = False
@@ -48,7 +49,6 @@ class UDP(UDPSending, UDPOptions):
         # What uv_accept takes, for a UDP handle that arrives over a pipe.
         self._uv_stream = ffi.cast("uv_stream_t *", self._uv_handle)
         self._batch: list[Any] = []
-        self._kept: deque[tuple[Any, ...]] = deque()  # received before recv_stop() in a batch
 
     # -- addresses
 
@@ -196,7 +196,7 @@ class UDP(UDPSending, UDPOptions):
             return
         payload, address = ffi.unpack(data, nread), _sender(sender)
         if not self._receiving:
-            self._kept.append((payload, address, flags))
+            self._keep(payload, address, flags)
         elif self._batching:
             self._batch.append((payload, address, flags)[: self._batching])
         else:
@@ -208,13 +208,17 @@ class UDP(UDPSending, UDPOptions):
         assert self._on_read is not None
         self._on_read(self, batch, None)
 
+    def _keep(self, *datagram: Any) -> None:
+        kept = self._kept or deque()
+        kept.append(datagram)
+        self._kept = kept
+
     def _hand_over_kept(self) -> None:
         """Deliver what recv_stop() left of a batch, and have libuv receive again."""
         while self._kept and self._hands_over:
             assert self._on_read is not None
             if self._batching:
-                batch = [datagram[: self._batching] for datagram in self._kept]
-                self._kept.clear()
+                batch, self._kept = [datagram[: self._batching] for datagram in self._kept], ()
                 call(self._on_read, self, batch, None)
             else:
                 call(self._on_read, self, *self._kept.popleft(), None)
@@ -253,7 +257,7 @@ class UDP(UDPSending, UDPOptions):
     def _end_close(self) -> None:
         super()._end_close()
         self._on_read = self._uv_stream = None
-        self._kept.clear()
+        self._kept = ()
 
 
 def _sender(sender: Any) -> Any:

@@ -64,8 +64,24 @@ void uvb_timer_cb(uv_timer_t *timer) { uvb_on_timer(self_of(timer->data)); }
 
 void uvb_async_cb(uv_async_t *async) { uvb_on_async(self_of(async->data)); }
 
-void uvb_poll_cb(uv_poll_t *poll, int status, int events) {
-  uvb_python_poll(poll->data, status, events);
+static void poll_cb(uv_poll_t *poll, int status, int events) {
+  uvb_handle *ours = poll->data;
+
+  /* The descriptor has an error, such as a connection that was refused. libuv stops watching and
+   * calls it EBADF. The error is for whoever reads or writes the descriptor, so what is watched for
+   * counts as ready, as in select(). To ask for SO_ERROR would take the error from the socket. */
+  if (status == UV_EBADF) {
+    status = uv_poll_start(poll, ours->events, poll_cb);
+    events = ours->events & (UV_READABLE | UV_WRITABLE);
+    if (events == 0)
+      events = ours->events;
+  }
+  uvb_python_poll(ours, status, events);
+}
+
+int uvb_poll_start(uvb_handle *handle, int events) {
+  handle->events = events;
+  return uv_poll_start(&handle->uv.poll, events, poll_cb);
 }
 
 void uvb_prepare_cb(uv_prepare_t *prepare) { uvb_on_watcher(self_of(prepare->data)); }

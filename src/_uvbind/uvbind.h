@@ -74,6 +74,7 @@ struct uvb_handle {
   void *protocol; /* and for a transport its protocol */
   void *raised;   /* and what takes the protocol's exceptions */
   int oneshot;   /* signals */
+  int events;    /* polls: for which they watch */
   int batching;  /* datagrams: handed over in batches, of tuples with so many parts, */
   int batched;   /* of which one has so many by now */
   void *batch;   /* python.c: a list, */

@@ -166,22 +166,6 @@ def test_stop_of_one_that_does_not_watch_does_nothing(loop: Loop, pair: Pair) ->
     poll.close()
 
 
-def test_an_error_of_the_descriptor_comes_as_the_last_argument(loop: Loop) -> None:
-    reader, writer = os.pipe()
-    try:
-        seen = Seen()
-        poll = Poll(loop, writer)
-        poll.start(READABLE, seen)
-        os.close(reader)
-        loop.run()
-        [(got, events, error)] = seen.calls
-        assert (got, events) == (poll, 0)
-        assert isinstance(error, UVError)
-        assert error.name == "EBADF"
-    finally:
-        os.close(writer)
-
-
 def test_the_descriptor_becomes_non_blocking_and_stays_open(loop: Loop, pair: Pair) -> None:
     poll = Poll(loop, pair[0].fileno())
     assert not os.get_blocking(pair[0].fileno())

@@ -1,5 +1,4 @@
 typedef ... uv_poll_t;
-typedef void (*uv_poll_cb)(uv_poll_t *poll, int status, int events);
 
 enum uv_poll_event {
   UV_READABLE,
@@ -10,5 +9,4 @@ enum uv_poll_event {
 };
 
 int uv_poll_init(uv_loop_t *loop, uv_poll_t *poll, int fd);
-int uv_poll_start(uv_poll_t *poll, int events, uv_poll_cb callback);
 int uv_poll_stop(uv_poll_t *poll);

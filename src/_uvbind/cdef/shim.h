@@ -58,6 +58,7 @@ int uvb_udp_try_send(uvb_handle *handle, const char *data, size_t size,
                      const struct sockaddr *address);
 int uvb_udp_send_batch(uvb_handle *handle, unsigned int count, uv_buf_t *datagrams,
                        struct sockaddr **addresses);
+int uvb_poll_start(uvb_handle *handle, int events);
 int uvb_signal_start(uvb_handle *handle, int signum, int oneshot);
 int uvb_signal_stop(uvb_handle *handle);
 
@@ -114,7 +115,6 @@ void uvb_shutdown_cb(uv_shutdown_t *req, int status);
 void uvb_udp_send_cb(uv_udp_send_t *req, int status);
 void uvb_timer_cb(uv_timer_t *timer);
 void uvb_async_cb(uv_async_t *async);
-void uvb_poll_cb(uv_poll_t *poll, int status, int events);
 void uvb_prepare_cb(uv_prepare_t *prepare);
 void uvb_check_cb(uv_check_t *check);
 void uvb_idle_cb(uv_idle_t *idle);
