@@ -17,7 +17,6 @@ Self = TypeVar("Self", bound="Stream")
 
 _ALLOC_CB = ffi.addressof(lib, "uvb_alloc_cb")
 _READ_CB = ffi.addressof(lib, "uvb_read_cb")
-_CONNECTION_CB = ffi.addressof(lib, "uvb_connection_cb")
 
 
 class Stream(Writing):
@@ -26,6 +25,7 @@ class Stream(Writing):
     _listening = False
     _connected = False
     _reading = False
+    _accepted = False  # since the listen callback was called last
     _on_connection: Callable[..., object] | None = None
     _on_read: Callable[..., object] | None = None
     _into: Any = None  # the caller's buffer that reads land in, while read_start_into lasts
@@ -41,22 +41,25 @@ class Stream(Writing):
     ) -> None:
         """Call `callback(server, error)` for every connection, which accept() then takes.
 
-        `backlog`: how many connections may wait in the kernel. An `error` EMFILE says that
-        the process is out of descriptors: connections were dropped; the server goes on.
+        A connection that the callback does not accept waits for a later accept(); when the
+        callback raises before accept(), it is closed. `backlog`: how many connections may wait
+        in the kernel, and how many for accept(). An `error` EMFILE says that the process is out
+        of descriptors: connections were dropped; the server goes on.
         Raises UVError: EADDRINUSE, EINVAL when connected. Wraps uv_listen.
         """
         _check.function("callback", callback)
         backlog = _check.integer("backlog", backlog, 0, 2**31 - 1)
-        stream = self._open_stream()
+        self._open()
         if self._listening:
             raise uv_error(lib.UV_EALREADY, "listen: this handle is listening already")
         check(lib.uvb_loop_watch_exhaustion(self._loop._c), "listen")
-        check(lib.uv_listen(stream, backlog, _CONNECTION_CB), "listen")
+        check(lib.uvb_listen(self._c, backlog), "listen")
         self._on_connection = callback
         self._listening = True
 
     def accept(self, client: Stream | None = None) -> Any:
-        """Take a connection and return its handle, to be called in the listen callback.
+        """Take the connection that has waited longest and return its handle, in the listen callback
+        or later.
 
         `client`: the new handle to use; without it, one of the server's kind is made. Raises
         UVError (EAGAIN) when no connection waits, ValueError for a handle that is in use or
@@ -78,6 +81,7 @@ class Stream(Writing):
             if made:
                 client.close()
             raise uv_error(error, "accept: no connection is waiting")
+        self._accepted = True
         return client
 
     # -- reading
@@ -271,7 +275,10 @@ def uvb_on_connection(pointer: Any, status: int) -> None:
     server = ffi.from_handle(pointer)
     if server._uv is None:
         return  # closed, and waiting to be passed to another process
+    server._accepted = False
     server._on_connection(server, None if status == 0 else uv_error(status, "accept"))
+    if not server._accepted and server._uv is not None:
+        lib.uvb_connection_waits(server._c)
 
 
 @crossing

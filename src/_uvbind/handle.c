@@ -13,6 +13,7 @@ uvb_handle *uvb_handle_new(uvb_loop *loop, void *self) {
 
 void uvb_handle_free(uvb_handle *handle) {
   uvb_python_forget(handle);
+  uvb_drop_connections(handle);
   free(handle);
 }
 
@@ -21,6 +22,7 @@ void *uvb_handle_uv(uvb_handle *handle) { return &handle->uv; }
 static void close_cb(uv_handle_t *handle) { uvb_on_close(((uvb_handle *)handle->data)->self); }
 
 void uvb_handle_close(uvb_handle *handle) {
+  uvb_drop_connections(handle);
   if (handle->uv.handle.type == UV_UNKNOWN_HANDLE) /* libuv has never seen it */
     uvb_on_close(handle->self);
   else if (!uv_is_closing(&handle->uv.handle))

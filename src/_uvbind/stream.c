@@ -145,18 +145,6 @@ int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *objec
   return 1;
 }
 
-int uvb_handle_accept(uvb_handle *server, uvb_handle *client) {
-  if (client->uv.handle.type == UV_UDP)
-    return uvb_udp_accept(&server->uv.stream, client);
-  return uv_accept(&server->uv.stream, &client->uv.stream);
-}
-
-void uvb_connection_cb(uv_stream_t *server, int status) {
-  uvb_handle *ours = server->data;
-  uvb_exhaustion_rearm(ours->loop);
-  uvb_on_connection(ours->self, status);
-}
-
 void uvb_connect_cb(uv_connect_t *req, int status) { uvb_python_request(req->data, status); }
 
 void uvb_write_cb(uv_write_t *req, int status) { uvb_python_request(req->data, status); }

@@ -75,6 +75,11 @@ struct uvb_handle {
   void *raised;   /* and what takes the protocol's exceptions */
   int oneshot;   /* signals */
   int events;    /* polls: for which they watch */
+  int listens;   /* servers */
+  int backlog;   /* how many connections may wait for accept(), */
+  int *waiting;  /* those that do, */
+  int waiting_count;
+  int leaves; /* and whether the callback has left the newest to them */
   int batching;  /* datagrams: handed over in batches, of tuples with so many parts, */
   int batched;   /* of which one has so many by now */
   void *batch;   /* python.c: a list, */
@@ -109,6 +114,9 @@ void uvb_loop_catch_up(uvb_loop *loop);
 void uvb_python_forget(uvb_handle *handle);
 void *uvb_python_keep(void *object, const char *data, size_t size);
 void uvb_python_let_go(uvb_loop *loop, void *kept);
+
+/* accept.c: closes the connections that wait for accept(). */
+void uvb_drop_connections(uvb_handle *server);
 
 /* udp_socket.c: uv_accept of a UDP socket; UV_EISCONN or UV_EDESTADDRREQ for an address that the socket cannot send to; what
  * the kernel has queued of errors it tells, and returns how many they were. */

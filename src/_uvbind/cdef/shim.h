@@ -41,6 +41,8 @@ uvb_handle *uvb_handle_new(uvb_loop *loop, void *self);
 void uvb_handle_free(uvb_handle *handle);
 void *uvb_handle_uv(uvb_handle *handle);
 void uvb_handle_close(uvb_handle *handle);
+int uvb_listen(uvb_handle *server, int backlog);
+void uvb_connection_waits(uvb_handle *server);
 int uvb_handle_accept(uvb_handle *server, uvb_handle *client);
 int uvb_tcp_close_reset(uvb_handle *handle);
 void uvb_pipe_keep_path(uvb_handle *handle);

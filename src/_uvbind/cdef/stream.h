@@ -8,9 +8,7 @@ typedef void (*uv_read_cb)(uv_stream_t *stream, ssize_t nread, const uv_buf_t *b
 typedef void (*uv_write_cb)(uv_write_t *req, int status);
 typedef void (*uv_connect_cb)(uv_connect_t *req, int status);
 typedef void (*uv_shutdown_cb)(uv_shutdown_t *req, int status);
-typedef void (*uv_connection_cb)(uv_stream_t *server, int status);
 
-int uv_listen(uv_stream_t *stream, int backlog, uv_connection_cb callback);
 int uv_read_start(uv_stream_t *stream, uv_alloc_cb alloc, uv_read_cb callback);
 int uv_read_stop(uv_stream_t *stream);
 int uv_write(uv_write_t *req, uv_stream_t *stream, const uv_buf_t bufs[], unsigned int nbufs,
