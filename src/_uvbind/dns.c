@@ -95,6 +95,9 @@ int uvb_found_unpack(const struct addrinfo *found, uvb_found *unpacked, int room
 
 const char *uvb_found_canonname(const struct addrinfo *found) { return found->ai_canonname; }
 
+/* The C library's text for one of its EAI_* numbers, as the socket module shows it. */
+const char *uvb_lookup_strerror(int number) { return gai_strerror(number); }
+
 /* uv_cancel, noted in the same step: Ctrl-C may come between any two of Python's. What was
  * abandoned must not reach libuv: it is linked to requests that are gone. */
 int uvb_lookup_cancel(void *request) {

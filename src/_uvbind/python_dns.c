@@ -65,13 +65,20 @@ static PyObject *found(PyObject *self, PyObject *address) {
   return results;
 }
 
-/* Whether it is text that a C library takes as it is, of a length that names can have. */
+/* Whether it is ASCII text that Python's idna codec leaves as it is: labels of 1 to 63 bytes, the last
+ * of which may be empty, and together no more than a name can have. */
 static int is_plain(const char *text, Py_ssize_t size) {
+  Py_ssize_t label = 0;
+
   if (size < 1 || size > 255)
     return 0;
-  for (Py_ssize_t i = 0; i < size; i++)
-    if (text[i] <= 0)
+  for (Py_ssize_t i = 0; i < size; i++) {
+    if (text[i] == '.' && label == 0)
       return 0;
+    label = text[i] == '.' ? 0 : label + 1;
+    if (label > 63 || text[i] == 0 || (text[i] & 0x80) != 0)
+      return 0;
+  }
   return 1;
 }
 

@@ -95,6 +95,7 @@ const char *uvb_found_canonname(const struct addrinfo *found);
 int uvb_lookup_runs(void *request);
 int uvb_lookup_abandon(void *request);
 int uvb_lookup_cancel(void *request);
+const char *uvb_lookup_strerror(int number);
 
 /* Addresses: `storage` has UVB_SOCKADDR_SIZE bytes, `host` UVB_HOST_SIZE. */
 int uvb_address_pack(const char *host, int port, unsigned int flowinfo, unsigned int scope_id,
