@@ -203,6 +203,9 @@ class SocketBuffers(Handle):
         if isinstance(sock, socket.socket):
             sock.detach()
 
+    def _apply_options(self) -> None:
+        """There is a socket now, which gets the options that were set before."""
+
     def _report(self, error: UVError) -> None:
         """A failure nobody gave a callback for."""
         raise NotImplementedError

@@ -82,6 +82,7 @@ class Stream(Writing):
                 client.close()
             raise uv_error(error, "accept: no connection is waiting")
         self._accepted = True
+        client._apply_options()
         return client
 
     # -- reading
@@ -135,7 +136,7 @@ class Stream(Writing):
             )
         if self._reading:
             raise uv_error(lib.UV_EALREADY, "read_start")
-        if self._failed_to_connect:
+        if self._connecting or self._failed_to_connect:  # libuv would read the end of the stream
             raise uv_error(lib.UV_ENOTCONN, "read_start")
         # All in place before libuv reads, and C told before the old callback goes: what we drop
         # may run code, and Ctrl-C may come between any two steps.
@@ -236,9 +237,9 @@ class Stream(Writing):
 
         if self._connected or self._listening:  # libuv finds out too late
             raise uv_error(lib.UV_EISCONN, "connect")
-        self._failed_to_connect = False
         request = Request(self._loop, "uv_connect_t *", "connect", finish)
         request._submit(submit, self._uv, *arguments)
+        self._failed_to_connect = False
         self._connecting = True
         return request
 

@@ -51,6 +51,16 @@ static inline int uv_pipe_connect2(uv_connect_t *req, uv_pipe_t *pipe, const cha
 #endif
 
 #if !UVB_HAS(1, 52)
+static inline int uv_tcp_keepalive_ex(uv_tcp_t *tcp, int enable, unsigned int idle,
+                                      unsigned int interval, unsigned int count) {
+  (void)tcp;
+  (void)enable;
+  (void)idle;
+  (void)interval;
+  (void)count;
+  return UV_ENOSYS;
+}
+
 static inline int uv_udp_open_ex(uv_udp_t *udp, uv_os_sock_t sock, unsigned int flags) {
   (void)udp;
   (void)sock;

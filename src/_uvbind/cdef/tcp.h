@@ -10,6 +10,8 @@ int uv_tcp_init_ex(uv_loop_t *loop, uv_tcp_t *tcp, unsigned int flags);
 int uv_tcp_open(uv_tcp_t *tcp, uv_os_sock_t sock);
 int uv_tcp_nodelay(uv_tcp_t *tcp, int enable);
 int uv_tcp_keepalive(uv_tcp_t *tcp, int enable, unsigned int delay);
+int uv_tcp_keepalive_ex(uv_tcp_t *tcp, int enable, unsigned int idle, unsigned int interval,
+                        unsigned int count);
 int uv_tcp_simultaneous_accepts(uv_tcp_t *tcp, int enable);
 int uv_tcp_bind(uv_tcp_t *tcp, const struct sockaddr *address, unsigned int flags);
 int uv_tcp_connect(uv_connect_t *req, uv_tcp_t *tcp, const struct sockaddr *address,
