@@ -12,7 +12,7 @@ from typing import Any
 
 from uvbind import Loop
 from uvbind._callbacks import FAST
-from uvbind.aio import _datagrams
+from uvbind.aio import _datagrams, _mended
 from uvbind.aio._transports import SocketTransport
 
 _Base: Any = selector_events.BaseSelectorEventLoop
@@ -149,10 +149,13 @@ class Connections(_Base):  # type: ignore[misc]
         return call
 
     def _make_datagram_transport(self, sock: Any, *arguments: Any) -> Any:
-        if not _datagrams.takes(sock):
-            return super()._make_datagram_transport(sock, *arguments)
         self._ensure_fd_no_transport(sock)
+        if not _datagrams.takes(sock):
+            return _mended.DatagramTransport(self, sock, *arguments)
         return _datagrams.DatagramTransport(self, sock, *arguments)
+
+    def _make_write_pipe_transport(self, pipe: Any, *arguments: Any, **options: Any) -> Any:
+        return _mended.WritePipeTransport(self, pipe, *arguments, **options)
 
     def _add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
         stream = self._streams.get(fd)

@@ -20,6 +20,7 @@ from uvbind import UDP, UVError
 from uvbind._address import pack, unpack
 from uvbind._callbacks import FAST
 from uvbind._uvbind import ffi, lib
+from uvbind.aio._mended import Sends
 from uvbind.aio._numbers import Closing, Holder
 
 _Base: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
@@ -54,7 +55,7 @@ class _Socket(Holder, UDP):
         super()._begin_close()
 
 
-class DatagramTransport(Closing, _Base):  # type: ignore[misc]
+class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
     """A datagram endpoint over an IPv4 or IPv6 socket."""
 
     _sock: Any  # and in the end the handle
@@ -271,10 +272,9 @@ class DatagramTransport(Closing, _Base):  # type: ignore[misc]
         self._context = None
         self._try_send = self._send_batch = _not_now
 
-    def _call_connection_lost(self, exc: BaseException | None) -> None:
+    def _let_go(self) -> None:
         self._loop._let_go_of(self)
         self._sock = self._udp  # asyncio's last step is to close it
-        super()._call_connection_lost(exc)
 
 
 def _os_error(number: int | None) -> OSError:

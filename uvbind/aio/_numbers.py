@@ -12,6 +12,7 @@ from asyncio import selector_events
 from typing import Any
 
 from uvbind._handle import SocketBuffers
+from uvbind.aio._mended import LostOnce
 
 _Base: Any = selector_events.BaseSelectorEventLoop
 _Transport: Any = selector_events._SelectorTransport  # type: ignore[attr-defined]
@@ -46,7 +47,7 @@ class Holder(SocketBuffers):
             sock.close()  # of a class of the program's there is more to do
 
 
-class Closing(_Transport):  # type: ignore[misc]
+class Closing(LostOnce, _Transport):  # type: ignore[misc]
     """What transports inherit that another thread cannot close half way: it hears so first."""
 
     _closing: bool

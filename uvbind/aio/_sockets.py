@@ -14,6 +14,7 @@ from asyncio import base_events, selector_events
 from typing import Any
 
 from uvbind._callbacks import FAST
+from uvbind.aio._buffers import as_bytes
 from uvbind.aio._waits import Waiting, Waits
 
 _Base: Any = selector_events.BaseSelectorEventLoop
@@ -59,16 +60,15 @@ class Sockets(_Base):  # type: ignore[misc]
 
     async def sock_sendall(self, sock: Any, data: Any) -> None:
         self._check_socket(sock)
+        if data.__class__ is not bytes:
+            data = as_bytes(memoryview(data))
         try:
             sent = sock.send(data)
         except _LATER:
             sent = 0
         if sent == len(data):
             return
-        rest = memoryview(data)
-        if rest.nbytes != len(rest):  # of numbers; PyPy is slow with what was cast
-            rest = rest.cast("B")
-        rest = rest[sent:]
+        rest = memoryview(data)[sent:]
         while rest:
             await self._until(self._waits.writers, sock)
             with contextlib.suppress(*_LATER):

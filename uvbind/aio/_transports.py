@@ -12,19 +12,17 @@ import contextvars
 import socket
 import sys
 from asyncio import futures, protocols, selector_events
-from collections.abc import Iterable
 from typing import Any
 
 from uvbind import TCP, UVError
 from uvbind._callbacks import FAST
 from uvbind._errors import check, uv_error
 from uvbind._uvbind import lib
+from uvbind.aio._mended import WRITE_ERROR, Writes
 from uvbind.aio._numbers import Closing, Holder
 
 _Base: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
 _EOF = lib.UV_EOF
-_WRITE_ERROR = "Fatal write error on socket transport"  # asyncio's words
-_IOV_MAX = 1024  # Linux's and macOS's; sendmsg() takes no more
 
 
 class _Stream(Holder, TCP):
@@ -60,7 +58,7 @@ class _Closing:
         self.close = stream.close
 
 
-class SocketTransport(Closing, _Base):  # type: ignore[misc]
+class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
     """A connection over a stream socket."""
 
     _sock: Any  # and in the end what stands for it
@@ -196,36 +194,16 @@ class SocketTransport(Closing, _Base):  # type: ignore[misc]
             sent = self._try_write(data)
             if sent == len(data):
                 return
-            if sent > 0:
-                data = memoryview(data)[sent:]
-            elif sent < 0:  # asyncio would meet another one: the system tells this one once
-                self._fatal_error(uv_error(sent, "write"), _WRITE_ERROR)
+            if sent < 0:  # asyncio would meet another one: the system tells this one once
+                self._fatal_error(uv_error(sent, "write"), WRITE_ERROR)
                 return
+            _Base.write(self, memoryview(data)[sent:] if sent else data)
+            return
         super().write(data)
 
-    if sys.version_info < (3, 12):  # from then on asyncio does it
-
-        def writelines(self, list_of_data: Iterable[Any]) -> None:
-            """Write several pieces with one system call."""
-            pieces, sent = list(list_of_data), 0
-            if self._is_idle():
-                try:
-                    sent = self._sock.sendmsg(pieces[:_IOV_MAX])
-                except (BlockingIOError, InterruptedError):
-                    pass
-                except OSError as error:
-                    self._fatal_error(error, _WRITE_ERROR)
-                    return
-            self.write(memoryview(b"".join(pieces))[sent:])
-
-    def _is_idle(self) -> bool:
-        """Tell whether nothing stands between a write and the socket."""
-        return not (self._buffer or self._conn_lost or self._eof or self._empty_waiter)
-
-    def _call_connection_lost(self, exc: BaseException | None) -> None:
+    def _let_go(self) -> None:
         self._loop._let_go_of(self)
         self._sock = _Closing(self._stream)
-        super()._call_connection_lost(exc)
 
 
 def _not_now(data: bytes) -> int:
