@@ -35,7 +35,6 @@ class Handle:
             raise RuntimeError(f"this {type(self).__name__} has been made already")
         loop._use()
         self._loop = loop
-        self._passing = 0  # requests that pass this handle to another process
         self._close_callbacks: list[Callable[..., object]] = []
         self._pin = ffi.new_handle(self)
         c = lib.uvb_handle_new(loop._c, self._pin)
@@ -75,10 +74,7 @@ class Handle:
             self._close_callbacks.append(callback)
         if self._uv is not None:
             self._begin_close()
-        # Whether it is closing already C knows. libuv still needs a handle that it is passing
-        # to another process: that one it gets to close when it has been passed.
-        if self._passing == 0:
-            lib.uvb_handle_close(self._c)
+        lib.uvb_handle_close(self._c)  # C knows whether it is closing already
 
     def is_active(self) -> bool:
         """Tell whether the handle is doing something: a timer runs, a stream reads, writes,
@@ -144,12 +140,6 @@ class Handle:
     def _after_fork(self) -> None:
         """This is a child process, and Loop.fork() was called."""
 
-    def _passed(self) -> None:
-        """A request that passed this handle to another process is done."""
-        self._passing -= 1
-        if self._passing == 0 and self._uv is None and self._pin is not None:
-            lib.uvb_handle_close(self._c)
-
     def _exhausted(self) -> None:
         """The process ran out of descriptors: a matter for those that listen."""
 
@@ -210,14 +200,10 @@ class SocketBuffers(Handle):
         """A failure nobody gave a callback for."""
         raise NotImplementedError
 
-    def _then(
-        self, callback: Any, passed: Handle | None = None
-    ) -> Callable[[UVError | None], object]:
+    def _then(self, callback: Any) -> Callable[[UVError | None], object]:
         """Return what a request does when it is done: call back, or report a failure."""
 
         def finish(error: UVError | None) -> None:
-            if passed is not None:
-                passed._passed()
             if callback is not None:
                 callback(self, error)
             elif error is not None:

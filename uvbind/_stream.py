@@ -256,8 +256,6 @@ class Stream(Writing):
         return "connected" if lib.uv_is_writable(self._uv_stream) else "not connected"
 
     def _begin_close(self) -> None:
-        if self._passing and self._reading:
-            lib.uv_read_stop(self._uv_stream)
         self._reading = False
         super()._begin_close()
 
@@ -274,8 +272,6 @@ class Stream(Writing):
 @crossing
 def uvb_on_connection(pointer: Any, status: int) -> None:
     server = ffi.from_handle(pointer)
-    if server._uv is None:
-        return  # closed, and waiting to be passed to another process
     server._accepted = False
     server._on_connection(server, None if status == 0 else uv_error(status, "accept"))
     if not server._accepted and server._uv is not None:

@@ -172,8 +172,9 @@ class TCP(Stream):
     def close_reset(self: Self, callback: Callable[[Self], object] | None = None) -> None:
         """Close by sending RST, so that the peer sees ECONNRESET; what is unsent is lost.
 
-        Raises UVError: EINVAL until shutdown() has called back, EBADF when never connected or
-        closed. Wraps uv_tcp_close_reset.
+        While write2() passes the handle to another process, this is close(). Raises UVError:
+        EINVAL until shutdown() has called back, EBADF when never connected or closed. Wraps
+        uv_tcp_close_reset.
         """
         _check.optional_function("callback", callback)
         self._open()

@@ -93,9 +93,9 @@ class Writing(SocketBuffers):
     def write2(self: Self, data: Any, send_handle: Handle, callback: Done[Self] = None) -> None:
         """Write `data` and pass a handle to the process at the other end of an IPC pipe.
 
-        `send_handle`: a TCP, UDP or Pipe handle of the same loop. It stays open here; close it
-        when it is sent. Raises ValueError for empty data, UVError (EINVAL) when this is not an
-        IPC pipe. Wraps uv_write2.
+        `send_handle`: a TCP, UDP or Pipe handle of the same loop. It stays open here and may be
+        closed at once; its close callback comes when it has been passed. Raises ValueError for
+        empty data, UVError (EINVAL) when this is not an IPC pipe. Wraps uv_write2.
         """
         self._check_send_handle(data, send_handle)
         self._write((data,), callback, send_handle)
@@ -144,19 +144,11 @@ class Writing(SocketBuffers):
         pieces = tuple(_check.keepable(view) for view in views)
         buffers, keep = _buffers(pieces)
 
-        passed = ffi.NULL
-        if send_handle is not None:
-            passed = ffi.cast("uv_stream_t *", send_handle._uv_handle)
-        then = self._then(callback, send_handle)
-        request = Request(self._loop, "uv_write_t *", "write", then, keep)
-        if send_handle is not None:
-            send_handle._passing += 1
-        try:
-            request._submit(lib.uv_write2, stream, buffers, len(pieces), passed, _WRITE_CB)
-        except UVError:
-            if send_handle is not None:
-                send_handle._passed()
-            raise
+        request = Request(self._loop, "uv_write_t *", "write", self._then(callback), keep)
+        if send_handle is None:
+            request._submit(lib.uv_write, stream, buffers, len(pieces), _WRITE_CB)
+        else:
+            request._submit(lib.uvb_write2, stream, buffers, len(pieces), send_handle._c)
 
     def shutdown(self: Self, callback: Done[Self] = None) -> Request:
         """Send the end of the stream after all that is written; reading goes on.

@@ -19,18 +19,34 @@ void uvb_handle_free(uvb_handle *handle) {
 
 void *uvb_handle_uv(uvb_handle *handle) { return &handle->uv; }
 
-static void close_cb(uv_handle_t *handle) { uvb_on_close(((uvb_handle *)handle->data)->self); }
+static void close_cb(uv_handle_t *handle) {
+  uvb_handle *ours = handle->data;
+  ours->closed = 1;
+  if (ours->passengers == NULL)
+    uvb_on_close(ours->self);
+}
 
+/* Python frees the handle when it is told that libuv has closed it. An exception, such as of a
+ * failed allocation, may keep Python from that: the next call tells it again. */
 void uvb_handle_close(uvb_handle *handle) {
   uvb_drop_connections(handle);
   if (handle->uv.handle.type == UV_UNKNOWN_HANDLE) /* libuv has never seen it */
     uvb_on_close(handle->self);
-  else if (!uv_is_closing(&handle->uv.handle))
+  else if (handle->closed && handle->passengers == NULL)
+    uvb_on_close(handle->self);
+  else if (!uv_is_closing(&handle->uv.handle)) {
+    uvb_passing_outlives(handle);
     uv_close(&handle->uv.handle, close_cb);
+  }
 }
 
+/* A connection that is being passed to another process is not to be reset there. */
 int uvb_tcp_close_reset(uvb_handle *handle) {
-  return uv_tcp_close_reset(&handle->uv.tcp, close_cb);
+  if (handle->passengers == NULL)
+    return uv_tcp_close_reset(&handle->uv.tcp, close_cb);
+  uvb_passing_outlives(handle);
+  uv_close(&handle->uv.handle, close_cb);
+  return 0;
 }
 
 /* libuv is not to remove the path that the pipe is bound to. The few bytes are not freed: whose

@@ -26,7 +26,8 @@ int uvb_plain_loop_init(uv_loop_t *loop) {
   if (err != 0)
     return err;
   err = uv_loop_init(loop);
-  if (err != 0 && !UVB_HAS(1, 51) && loop->backend_fd != -1)
+  /* backend_fd counts only when libuv got as far as to set it: before that all fields are 0. */
+  if (err != 0 && !UVB_HAS(1, 51) && loop->signal_pipefd[0] == -1 && loop->backend_fd != -1)
     close(loop->backend_fd);
   return err;
 #endif

@@ -20,6 +20,8 @@ void *uvb_python_keep(void *object, const char *data, size_t size) {
   return copy;
 }
 
+void uvb_python_unkeep(void *copy) { free(copy); }
+
 void uvb_python_let_go(uvb_loop *loop, void *copy) {
   (void)loop;
   free(copy);
@@ -118,6 +120,9 @@ void *uvb_python_keep(void *object, const char *data, size_t size) {
   Py_INCREF((PyObject *)object);
   return object;
 }
+
+/* The GIL is held, and not by the loop: a verb may run outside of uv_run. */
+void uvb_python_unkeep(void *object) { Py_DECREF((PyObject *)object); }
 
 void uvb_python_let_go(uvb_loop *loop, void *object) {
   uvb_enter(loop);

@@ -138,7 +138,7 @@ int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *objec
   }
   buffer = uv_buf_init((char *)(object != NULL ? data + sent : rest->kept), (unsigned int)size);
   if (uv_write(&rest->req, stream, &buffer, 1, rest_written) != 0) {
-    uvb_python_let_go(handle->loop, rest->kept);
+    uvb_python_unkeep(rest->kept);
     free(rest);
     return -1; /* it was writable a moment ago: only memory can be lacking */
   }

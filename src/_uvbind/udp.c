@@ -153,7 +153,7 @@ int uvb_udp_send_now(uvb_handle *handle, const char *data, size_t size,
     buffer.base = rest->kept;
   err = uv_udp_send(&rest->req, udp, &buffer, 1, address, rest_sent);
   if (err != 0) {
-    uvb_python_let_go(handle->loop, rest->kept);
+    uvb_python_unkeep(rest->kept);
     free(rest);
   }
   return err;

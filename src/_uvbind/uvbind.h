@@ -27,6 +27,7 @@ enum {
 #endif
 
 typedef struct uvb_request uvb_request;
+typedef struct uvb_passenger uvb_passenger;
 
 struct uvb_loop {
   uv_loop_t uv;
@@ -73,6 +74,8 @@ struct uvb_handle {
   void *on_read;  /* its callback of reads, or a Poll's, */
   void *protocol; /* and for a transport its protocol */
   void *raised;   /* and what takes the protocol's exceptions */
+  uvb_passenger *passengers; /* passing.c: for each request that passes it */
+  int closed;    /* by libuv; Python may not have been told yet */
   int oneshot;   /* signals */
   int events;    /* polls: for which they watch */
   int listens;   /* servers */
@@ -98,6 +101,7 @@ struct uvb_request {
   int cancelled; /* lookups: libuv will call back, */
   int abandoned; /* libuv has forgotten it, Python will call back, */
   int counted;   /* a thread was at work on it when this process was forked off */
+  uvb_passenger *passenger; /* passing.c: the handle that a write passes */
 };
 
 /* python*.c, the files that know CPython from PyPy. */
@@ -113,6 +117,7 @@ void uvb_python_later(uvb_loop *loop, int early);
 void uvb_loop_catch_up(uvb_loop *loop);
 void uvb_python_forget(uvb_handle *handle);
 void *uvb_python_keep(void *object, const char *data, size_t size);
+void uvb_python_unkeep(void *kept); /* right after uvb_python_keep, by the same caller */
 void uvb_python_let_go(uvb_loop *loop, void *kept);
 
 /* accept.c: closes the connections that wait for accept(). */
@@ -123,6 +128,9 @@ void uvb_drop_connections(uvb_handle *server);
 int uvb_udp_accept(uv_stream_t *server, uvb_handle *client);
 int uvb_udp_check_address(uvb_handle *handle, const struct sockaddr *address);
 int uvb_udp_tell_errors(uvb_handle *handle);
+
+/* passing.c */
+void uvb_passing_outlives(uvb_handle *handle);
 
 /* exhaustion.c */
 void uvb_exhaustion_init(uvb_loop *loop);

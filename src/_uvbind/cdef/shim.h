@@ -48,6 +48,8 @@ int uvb_tcp_close_reset(uvb_handle *handle);
 void uvb_pipe_keep_path(uvb_handle *handle);
 void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size);
 void uvb_handle_asks(uvb_handle *handle, int asks);
+int uvb_write2(uv_write_t *req, uv_stream_t *stream, const uv_buf_t *buffers, unsigned int count,
+               uvb_handle *passed);
 int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *object);
 int uvb_udp_open(uv_udp_t *udp, uv_os_sock_t sock);
 int uvb_udp_open_ex(uv_udp_t *udp, uv_os_sock_t sock, unsigned int flags);
