@@ -13,6 +13,7 @@ import errno
 import heapq
 import math
 import signal
+import time
 from threading import get_ident
 from typing import Any
 
@@ -30,6 +31,9 @@ _Base: Any = asyncio.unix_events._UnixSelectorEventLoop
 _Handle: Any = asyncio.Handle
 _LONGEST = 2**31 - 1  # milliseconds until it looks again, also at what is never due
 _CANCELLED = 100  # so many timers that were cancelled may wait for their time to come
+# The clock that libuv's timers agree with. Tests replace one of these and make time jump: then each
+# turn looks at the timers, as in asyncio. In a tuple, since freezegun replaces a module's names.
+_CLOCK = (time.monotonic, _Base.time)
 
 
 class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base):  # type: ignore[misc]
@@ -45,6 +49,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         self._woken = False
         self._timer_due = math.inf
         self._due = False
+        self._clock_replaced = False
         self._timer_cancelled_count = 0  # asyncio's
         try:
             self.uv._wakeup.make()
@@ -100,6 +105,13 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
             return bool(uv._later)
         self._woken = True
         try:
+            if self._scheduled and not early:
+                replaced = time.monotonic is not _CLOCK[0] or (
+                    getattr(self.time, "__func__", None) is not _CLOCK[1]
+                )
+                if replaced or self._clock_replaced:  # libuv's timer may have been set by it
+                    self._due, self._timer_due = True, math.inf
+                    self._clock_replaced = replaced
             if self._debug:
                 self._debug_turn(early)
             else:
