@@ -75,7 +75,8 @@ class UDP(UDPSending, UDPOptions):
         if reuseport:
             needs(1, 49, "bind(reuseport=True)")
             flags |= lib.UV_UDP_REUSEPORT
-        check(lib.uv_udp_bind(self._open(), storage, flags), f"bind to {address!r:.100}")
+        self._open()
+        check(lib.uvb_udp_bind(self._c, storage, flags), f"bind to {address!r:.100}")
 
     def connect(self, address: Address) -> None:
         """Send to and receive from `address` only. Raises UVError (EISCONN). Wraps
@@ -247,7 +248,7 @@ class UDP(UDPSending, UDPOptions):
         name = ask(lib.uv_udp_getsockname, udp, "getsockname")
         if name[1] == 0:
             storage = pack(("0.0.0.0" if len(name) == 2 else "::", 0))
-            check(lib.uv_udp_bind(udp, storage, 0), "recv_start: bind")
+            check(lib.uvb_udp_bind(self._c, storage, 0), "recv_start: bind")
         self._unbound = False
 
     def _begin_close(self) -> None:

@@ -159,10 +159,15 @@ class UDPSending(SocketBuffers):
             count += 1
         uv = self._open()
         if not self._in_use() and storages[0] != ffi.NULL:
-            _bind_for(uv, storages[0])
+            self._bind_for(storages[0])
         if lib.uv_udp_get_send_queue_count(uv):
             return 0  # not past what send() has queued
         return int(lib.uvb_udp_send_batch(self._c, count, buffers, storages))
+
+    def _bind_for(self, storage: Any) -> None:
+        """What libuv does before a first send, and forgets before a first batch."""
+        address = ("::", 0) if len(unpack(storage)) == 4 else ("0.0.0.0", 0)
+        check(lib.uvb_udp_bind(self._c, pack(address), 0), f"bind to {address}")
 
     # -- for the other modules
 
@@ -191,9 +196,3 @@ def _buffer(view: memoryview | bytes) -> tuple[Any, Any]:
     buffers = ffi.new("uv_buf_t[1]")
     buffers[0].base, buffers[0].len = memory, len(memory)
     return buffers, memory
-
-
-def _bind_for(uv: Any, storage: Any) -> None:
-    """What libuv does before a first send, and forgets before a first batch."""
-    address = ("::", 0) if len(unpack(storage)) == 4 else ("0.0.0.0", 0)
-    check(lib.uv_udp_bind(uv, pack(address), 0), f"bind to {address}")

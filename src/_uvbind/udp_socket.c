@@ -4,10 +4,10 @@
 
 #ifndef _WIN32
 #include <errno.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #endif
 #ifdef __linux__
-#include <netinet/in.h>
 #include <linux/errqueue.h> /* after netinet/in.h */
 #endif
 
@@ -111,6 +111,53 @@ int uvb_udp_check_address(uvb_handle *handle, const struct sockaddr *address) {
   if (handle->connected)
     return address == NULL ? 0 : UV_EISCONN;
   return address == NULL ? UV_EDESTADDRREQ : 0;
+}
+
+int uvb_udp_bind(uvb_handle *handle, const struct sockaddr *address, unsigned int flags) {
+  int err = uv_udp_bind(&handle->uv.udp, address, flags);
+#if defined(__linux__)
+  /* libuv asks for the errors of IPv6 only; IPv4 may come through the same socket. */
+  uv_os_fd_t sock;
+  const int on = 1;
+  if (err == 0 && flags & UV_UDP_LINUX_RECVERR && address->sa_family == AF_INET6 &&
+      uv_fileno(&handle->uv.handle, &sock) == 0)
+    setsockopt(sock, IPPROTO_IP, IP_RECVERR, &on, sizeof on);
+#endif
+  return err;
+}
+
+/* AF_INET, AF_INET6 or another family, or libuv's error. */
+int uvb_udp_family(uvb_handle *handle) {
+  struct sockaddr_storage name;
+  int size = sizeof name;
+  int err = uv_udp_getsockname(&handle->uv.udp, (struct sockaddr *)&name, &size);
+  return err != 0 ? err : name.ss_family;
+}
+
+static int set_by_libuv(uv_udp_t *udp, int option, int value) {
+  if (option == UVB_TTL)
+    return uv_udp_set_ttl(udp, value);
+  if (option == UVB_MULTICAST_TTL)
+    return uv_udp_set_multicast_ttl(udp, value);
+  return uv_udp_set_multicast_loop(udp, value);
+}
+
+/* libuv sets the option of IPv4 on an IPv6 socket that it did not bind itself, and none for what IPv4
+ * sends through an IPv6 socket. */
+int uvb_udp_set_option(uvb_handle *handle, int option, int value) {
+#ifndef _WIN32
+  static const int ipv6[] = {IPV6_UNICAST_HOPS, IPV6_MULTICAST_HOPS, IPV6_MULTICAST_LOOP};
+  static const int ipv4[] = {IP_TTL, IP_MULTICAST_TTL, IP_MULTICAST_LOOP};
+  uv_os_fd_t sock;
+
+  if (uvb_udp_family(handle) == AF_INET6 && uv_fileno(&handle->uv.handle, &sock) == 0) {
+    if (setsockopt(sock, IPPROTO_IPV6, ipv6[option], &value, sizeof value) != 0)
+      return uv_translate_sys_error(errno);
+    setsockopt(sock, IPPROTO_IP, ipv4[option], &value, sizeof value); /* where there is such */
+    return 0;
+  }
+#endif
+  return set_by_libuv(&handle->uv.udp, option, value);
 }
 
 /* With IP_RECVERR set the kernel queues errors, and the socket counts as readable until the queue

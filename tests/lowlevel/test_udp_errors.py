@@ -49,12 +49,15 @@ class Seen:
             self.data.append(data)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_each_error_is_told_once(loop, udp, host):
+@pytest.mark.parametrize(
+    ("host", "peer"),
+    [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "::1"), ("::", "::ffff:127.0.0.1")],
+)
+def test_each_error_is_told_once(loop, udp, host, peer):
     seen = Seen()
     udp.bind((host, 0), linux_recverr=True)
     udp.recv_start(seen)
-    dead = unused(host)
+    dead = unused(peer)
     for count in range(1, 4):
         udp.send(b"x", dead)
         settle(loop)

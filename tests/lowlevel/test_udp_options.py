@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import pytest
 from helpers import LOCALHOST
@@ -96,5 +97,68 @@ def test_bad_options_are_named(loop, verb, arguments, error, message):
     udp.bind(LOCALHOST)
     with pytest.raises(error, match=message):
         getattr(udp, verb)(*arguments)
+    udp.close()
+    loop.run()
+
+
+def _made_early(loop):
+    return uvbind.UDP(loop, socket.AF_INET6)
+
+
+def _bound(loop):
+    udp = uvbind.UDP(loop)
+    udp.bind(("::", 0))
+    return udp
+
+
+def _opened(loop):
+    udp = uvbind.UDP(loop)
+    udp.open(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+    return udp
+
+
+@pytest.mark.parametrize("make", [_made_early, _bound, _opened])
+def test_options_of_an_ipv6_socket_reach_both_families(loop, make):
+    udp = make(loop)
+    udp.set_ttl(17)
+    udp.set_multicast_ttl(18)
+    udp.set_multicast_loop(False)
+    with socket.socket(fileno=udp.fileno()) as sock:
+        assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS) == 17
+        assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS) == 18
+        assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP) == 0
+        if sys.platform == "linux":  # what IPv4 sends through it
+            assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 17
+            assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 18
+            assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP) == 0
+        sock.detach()
+    udp.close()
+    loop.run()
+
+
+@pytest.mark.parametrize(
+    "verb", ["set_ttl", "set_multicast_ttl", "set_multicast_loop", "set_broadcast"]
+)
+def test_an_option_needs_a_socket(loop, verb):
+    udp = uvbind.UDP(loop)
+    with pytest.raises(uvbind.UVError) as caught:
+        getattr(udp, verb)(1)
+    assert caught.value.name == "EBADF"
+    with pytest.raises(uvbind.UVError) as caught:
+        udp.set_multicast_interface(None)
+    assert caught.value.name == "EBADF"
+    udp.close()
+    loop.run()
+
+
+@pytest.mark.parametrize(
+    "verb", ["set_ttl", "set_multicast_ttl", "set_multicast_loop", "set_multicast_interface"]
+)
+def test_options_of_internet_sockets_are_not_for_unix_sockets(loop, verb):
+    ours, theirs = socket.socketpair(type=socket.SOCK_DGRAM)
+    udp = uvbind.UDP(loop)
+    udp.open(ours)
+    with theirs, pytest.raises(uvbind.UVError):
+        getattr(udp, verb)("127.0.0.1" if verb == "set_multicast_interface" else 1)
     udp.close()
     loop.run()

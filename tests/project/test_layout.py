@@ -23,7 +23,7 @@ LAYERS = [
     ["_ctypes", "_errors", "_check", "_callbacks", "_version"],
     ["_address"],
     ["_wakeup", "_network", "_ownership"],
-    ["_metrics", "_dns_threads", "_dns_arguments"],
+    ["_metrics", "_dns_threads", "_dns_arguments", "_multicast"],
     ["_loop_inside"],
     ["_loop"],
     ["_handle", "_request"],

@@ -54,6 +54,10 @@ int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *objec
 int uvb_udp_open(uv_udp_t *udp, uv_os_sock_t sock);
 int uvb_udp_open_ex(uv_udp_t *udp, uv_os_sock_t sock, unsigned int flags);
 int uvb_udp_connect(uvb_handle *handle, const struct sockaddr *address);
+enum { UVB_TTL, UVB_MULTICAST_TTL, UVB_MULTICAST_LOOP };
+int uvb_udp_bind(uvb_handle *handle, const struct sockaddr *address, unsigned int flags);
+int uvb_udp_family(uvb_handle *handle);
+int uvb_udp_set_option(uvb_handle *handle, int option, int value);
 int uvb_udp_recv_stop(uvb_handle *handle);
 int uvb_udp_recv_start(uvb_handle *handle, int batch);
 int uvb_udp_send_now(uvb_handle *handle, const char *data, size_t size,

@@ -13,18 +13,14 @@ typedef enum { UV_LEAVE_GROUP, UV_JOIN_GROUP, ... } uv_membership;
 #define UV_UDP_RECVMMSG ...
 
 int uv_udp_init_ex(uv_loop_t *loop, uv_udp_t *udp, unsigned int flags);
-int uv_udp_bind(uv_udp_t *udp, const struct sockaddr *address, unsigned int flags);
 int uv_udp_getpeername(const uv_udp_t *udp, struct sockaddr *name, int *namelen);
 int uv_udp_getsockname(const uv_udp_t *udp, struct sockaddr *name, int *namelen);
 int uv_udp_set_membership(uv_udp_t *udp, const char *group, const char *interface,
                           uv_membership membership);
 int uv_udp_set_source_membership(uv_udp_t *udp, const char *group, const char *interface,
                                  const char *source, uv_membership membership);
-int uv_udp_set_multicast_loop(uv_udp_t *udp, int on);
-int uv_udp_set_multicast_ttl(uv_udp_t *udp, int ttl);
 int uv_udp_set_multicast_interface(uv_udp_t *udp, const char *interface);
 int uv_udp_set_broadcast(uv_udp_t *udp, int on);
-int uv_udp_set_ttl(uv_udp_t *udp, int ttl);
 int uv_udp_send(uv_udp_send_t *req, uv_udp_t *udp, const uv_buf_t bufs[], unsigned int nbufs,
                 const struct sockaddr *address, uv_udp_send_cb callback);
 int uv_udp_try_send(uv_udp_t *udp, const uv_buf_t bufs[], unsigned int nbufs,
