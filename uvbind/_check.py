@@ -6,6 +6,8 @@ import operator
 import socket
 from typing import Any
 
+Socket: Any = socket.socket  # also while a test has put something else in its place
+
 
 def integer(name: str, value: object, low: int, high: int) -> int:
     """Return `value` as an int from `low` to `high`, or raise TypeError or ValueError."""
@@ -54,7 +56,7 @@ def descriptor(name: str, value: Any) -> int:
 
 def handed_over(name: str, value: Any) -> int:
     """Return the descriptor that `value` is or, a socket object, has: libuv will close it."""
-    if not isinstance(value, (int, socket.socket)):
+    if not isinstance(value, (int, Socket)):
         raise TypeError(
             f"{name}: expected a socket or a file descriptor, not {type(value).__name__}; "
             "of an object that closes its descriptor itself, hand over os.dup(fileno())"

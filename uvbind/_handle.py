@@ -6,7 +6,6 @@ is closed by garbage collection.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
@@ -190,7 +189,7 @@ class SocketBuffers(Handle):
         if self._in_use():
             raise uv_error(lib.UV_EBUSY, "open: this handle has a socket already")
         check(libuv_open(uv, fd), f"sock: {fd}")
-        if isinstance(sock, socket.socket):
+        if isinstance(sock, _check.Socket):
             sock.detach()
 
     def _apply_options(self) -> None:

@@ -6,7 +6,6 @@ Facts from libuv's manual, page "uv_pipe_t".
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import sys
 from collections.abc import Callable
@@ -158,7 +157,7 @@ class Pipe(Stream):
         if self._in_use():
             raise uv_error(lib.UV_EBUSY, "open: this handle has a descriptor already")
         check(lib.uv_pipe_open(uv, fd), f"file: {fd}")
-        if isinstance(file, socket.socket):
+        if isinstance(file, _check.Socket):
             file.detach()
 
     def accept(self, client: Stream | None = None) -> Any:

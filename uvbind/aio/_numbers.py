@@ -7,15 +7,26 @@ transports by it, so that what is left of one connection may meet the next.
 from __future__ import annotations
 
 import asyncio
-import socket
 from asyncio import selector_events
 from typing import Any
 
+from uvbind._check import Socket
 from uvbind._handle import SocketBuffers
 from uvbind.aio._mended import LostOnce
 
 _Base: Any = selector_events.BaseSelectorEventLoop
 _Transport: Any = selector_events._SelectorTransport  # type: ignore[attr-defined]
+
+# What asyncio's transports call of a socket.
+_CALLS = ("recv", "recv_into", "recvfrom", "send", "sendmsg", "sendto")
+
+
+def has_own_calls(sock: Any) -> bool:
+    """Tell whether a class of the program's receives or sends in its own way."""
+    kind = sock.__class__
+    return kind is not Socket and any(
+        getattr(kind, name, None) not in (None, getattr(Socket, name)) for name in _CALLS
+    )
 
 
 class Holder(SocketBuffers):
@@ -30,8 +41,8 @@ class Holder(SocketBuffers):
         waits, as for a file that makefile() has made.
         """
         self.sock = sock
-        if isinstance(sock, socket.socket):
-            sock._io_refs += 1  # type: ignore[attr-defined]
+        if isinstance(sock, Socket):
+            sock._io_refs += 1
 
     def let_go(self) -> None:
         """What libuv has, libuv closes: nothing is left to close for the socket object."""
@@ -41,8 +52,8 @@ class Holder(SocketBuffers):
         has = self._in_use()
         if has:
             sock.detach()
-        if isinstance(sock, socket.socket):
-            sock._decref_socketios()  # type: ignore[attr-defined]
+        if isinstance(sock, Socket):
+            sock._decref_socketios()
         if has:
             sock.close()  # of a class of the program's there is more to do
 

@@ -14,6 +14,7 @@ from asyncio import base_events, selector_events
 from typing import Any
 
 from uvbind._callbacks import FAST
+from uvbind._check import Socket
 from uvbind.aio._buffers import as_bytes
 from uvbind.aio._waits import Waiting, Waits
 
@@ -36,7 +37,7 @@ class Sockets(_Base):  # type: ignore[misc]
 
     async def sock_recv(self, sock: Any, n: int) -> Any:
         self._check_socket(sock)
-        plain = sock.__class__ is socket.socket and n.__class__ is int
+        plain = sock.__class__ is Socket and n.__class__ is int
         if _receive is None or not plain or not 0 < n <= _QUICK_SIZE:
             return await self._call(self._waits.readers, sock, "recv", n)
         while True:
@@ -107,7 +108,7 @@ class Sockets(_Base):  # type: ignore[misc]
             raise OSError(code, f"Connect call failed {address}")
 
     def _check_socket(self, sock: Any) -> None:
-        if sock.__class__ is socket.socket and not self._debug:
+        if sock.__class__ is Socket and not self._debug:
             return
         base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if self._debug and sock.gettimeout() != 0:
