@@ -258,6 +258,10 @@ class Loop(LoopInside):
             call(self._later.popleft())
         return bool(self._later)
 
+    def _signalled(self) -> None:
+        """Signals came, and Python's handlers were called: an asyncio loop has its own as well."""
+        self._wakeup.take(self._c)
+
     def _failed(self, exception: BaseException) -> None:
         """A callback has raised: an asyncio loop does otherwise."""
         self._stop_with(exception)

@@ -96,6 +96,7 @@ def _after_fork_in_child() -> None:
         if loop._c is not None:
             loop._c.owner = 0
             lib.uvb_loop_forked(loop._c)
+            loop._wakeup.forked()
             if loop in running():  # forked in a callback: out of here
                 lib.uv_stop(loop._uv)
 

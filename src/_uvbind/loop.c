@@ -148,19 +148,31 @@ int uvb_loop_configure(uvb_loop *loop, int option, int argument) {
  * its buffer is full, it is as it would be without us. */
 static void wakeup_cb(uv_poll_t *poll, int status, int events) {
   uvb_loop *loop = poll->loop->data;
-  char signals[64];
-  int count = (int)recv(loop->wakeup_fd, signals, sizeof signals, 0);
+  char *signals = loop->signals + loop->signal_count;
+  int count = (int)recv(loop->wakeup_fd, signals, UVB_SIGNALS - loop->signal_count, 0);
   (void)status;
   (void)events;
-  if (count > 0 && loop->wakeup_forward != -1) {
+  if (count > 0) {
+    loop->signal_count += count;
+    if (loop->wakeup_forward != -1) {
 #ifdef _WIN32
-    count = send(loop->wakeup_forward, signals, count, 0);
+      count = send(loop->wakeup_forward, signals, count, 0);
 #else
-    count = (int)write(loop->wakeup_forward, signals, (size_t)count);
+      count = (int)write(loop->wakeup_forward, signals, (size_t)count);
 #endif
+    }
   }
   uvb_metrics_signalled(loop);
-  uvb_on_wakeup();
+  uvb_on_wakeup(loop->self);
+}
+
+/* Take the numbers of the signals that came. They stay here until then, since a signal handler may
+ * raise before Python has taken them. */
+int uvb_loop_signals(uvb_loop *loop, char *signals) {
+  int count = loop->signal_count;
+  memcpy(signals, loop->signals, (size_t)count);
+  loop->signal_count = 0;
+  return count;
 }
 
 void uvb_loop_forward_wakeup(uvb_loop *loop, int fd) { loop->wakeup_forward = fd; }

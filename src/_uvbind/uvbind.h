@@ -43,6 +43,8 @@ struct uvb_loop {
 
   uv_poll_t wakeup; /* a signal came for Python */
   int wakeup_fd;
+  char signals[UVB_SIGNALS]; /* that came, until Python takes them */
+  int signal_count;
   int wakeup_forward; /* whose place it took while the loop runs, -1 for nobody's */
 
   uv_poll_t exhausted; /* libuv ran out of descriptors, see exhaustion.c */

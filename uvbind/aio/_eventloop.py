@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import asyncio.unix_events
 import contextlib
-import errno
 import heapq
 import math
-import signal
 import time
 from threading import get_ident
 from typing import Any
@@ -25,6 +23,7 @@ from uvbind.aio._names import Names
 from uvbind.aio._numbers import Numbers
 from uvbind.aio._processes import Processes
 from uvbind.aio._selector import Selector
+from uvbind.aio._signals import Signals
 from uvbind.aio._sockets import Sockets
 
 _Base: Any = asyncio.unix_events._UnixSelectorEventLoop
@@ -36,7 +35,7 @@ _CANCELLED = 100  # so many timers that were cancelled may wait for their time t
 _CLOCK = (time.monotonic, _Base.time)
 
 
-class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base):  # type: ignore[misc]
+class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signals, _Base):  # type: ignore[misc]
     """An asyncio event loop on libuv. `uv` is the uvbind.Loop below, for its own handles."""
 
     _clock_resolution: float  # asyncio's
@@ -46,6 +45,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         self.uv = Loop()
         self.uv._run_later = self._turn  # type: ignore[method-assign]
         self.uv._failed = self._raised  # type: ignore[method-assign]
+        self.uv._signalled = self._signalled  # type: ignore[method-assign]
         self._woken = False
         self._timer_due = math.inf
         self._due = False
@@ -74,6 +74,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
         """What asyncio repeats until it is stopped: here libuv repeats it."""
         try:
             self._wake()  # for what was there before the loop ran
+            self._signalled()  # also those that an exception left
             self.uv.run()
         except BaseException:
             self._recover()
@@ -225,7 +226,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
             self._start_timer(when)
         return handle
 
-    # -- other threads and signals
+    # -- other threads
 
     def _make_self_pipe(self) -> None:
         self._async = Async(self.uv, self._on_async)
@@ -240,38 +241,6 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, _Base
 
     def _on_async(self, handle: Async) -> None:
         self._wake()
-
-    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
-        """Have `callback(*args)` called in the loop when the process gets a signal.
-
-        The main thread only: Python runs its signal handlers there, and ours only hands over.
-        """
-        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
-            raise TypeError("coroutines cannot be used with add_signal_handler()")
-        self._check_signal(sig)
-        self._check_closed()
-        handle = asyncio.Handle(callback, args, self, None)
-        try:
-            signal.signal(sig, self._on_signal)
-            signal.siginterrupt(sig, False)
-        except (OSError, ValueError) as error:
-            text = str(error)
-            if isinstance(error, OSError) and error.errno == errno.EINVAL:
-                text = f"sig {sig} cannot be caught"
-            raise RuntimeError(text) from None
-        self._signal_handlers[sig] = handle
-
-    def remove_signal_handler(self, sig: int) -> bool:
-        """Give a signal back to Python's default; tell whether there was a handler."""
-        self._check_signal(sig)
-        if self._signal_handlers.pop(sig, None) is None:
-            return False
-        default = signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL
-        signal.signal(sig, default)
-        return True
-
-    def _on_signal(self, sig: int, frame: Any) -> None:
-        self._handle_signal(sig)
 
 
 def new_event_loop() -> EventLoop:

@@ -2,7 +2,7 @@
  * `extern "Python"` function, our C sources include this file for the prototypes.
  * `self` is always the cffi handle of the Python object that the callback belongs to. */
 void uvb_on_close(void *self);
-void uvb_on_wakeup(void);
+void uvb_on_wakeup(void *self);
 void uvb_on_exhausted(void *self);
 void uvb_on_walk(void *self, void *found);
 void uvb_on_later(void *self, int early);

@@ -15,6 +15,8 @@ uv_loop_t *uvb_loop_uv(uvb_loop *loop);
 unsigned int uvb_loop_active_requests(const uvb_loop *loop);
 int uvb_loop_configure(uvb_loop *loop, int option, int argument);
 int uvb_loop_watch_wakeup(uvb_loop *loop, int fd);
+enum { UVB_SIGNALS = 64 }; /* so many at a time */
+int uvb_loop_signals(uvb_loop *loop, char *signals);
 void uvb_loop_forward_wakeup(uvb_loop *loop, int fd);
 int uvb_loop_watch_exhaustion(uvb_loop *loop);
 void uvb_loop_forked(uvb_loop *loop);
