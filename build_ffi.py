@@ -2,7 +2,9 @@
 
 setup.py hands `ffibuilder` to cffi and `BuildExt` to setuptools. libuv is compiled from
 vendor/libuv/ with CMake when the extension is built; `UVBIND_SYSTEM_LIBUV=1` links the
-system's libuv instead and never looks at vendor/.
+system's libuv instead and never looks at vendor/. `UVBIND_SANITIZE=address,undefined` is a build
+for tests/reliability/sanitizers: libuv has its assertions, and both are compiled for the sanitizers
+of these names; `none` has assertions and debug information only.
 """
 
 from __future__ import annotations
@@ -28,10 +30,21 @@ STEMS = ["version", "errors", "loop", "metrics", "handle", "request", "stream", 
 STEMS += ["async", "signal", "poll", "watchers", "pipe", "udp", "dns", "network", "shim", "load"]
 
 SYSTEM_LIBUV = os.environ.get("UVBIND_SYSTEM_LIBUV", "") not in ("", "0")
+SANITIZE = os.environ.get("UVBIND_SANITIZE", "")
 CPYTHON = sys.implementation.name == "cpython"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # One extension for every CPython with a GIL; elsewhere there is no stable ABI to build for.
 ABI3 = CPYTHON and not FREE_THREADED
+
+
+def sanitizer_flags() -> list[str]:
+    """Return the options that the compiler and the linker get beside those of every build."""
+    if not SANITIZE:
+        return []
+    flags = ["-g", "-O1", "-fno-omit-frame-pointer"]
+    if SANITIZE != "none":
+        flags += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
+    return flags
 
 
 def _fetch_module() -> ModuleType:
@@ -77,9 +90,11 @@ def make_ffibuilder() -> FFI:
         options["libraries"] += ["dbghelp", "ole32", "shell32"]
     else:
         options["extra_compile_args"] = ["-std=c11", "-O2", "-fvisibility=hidden"]
+        options["extra_compile_args"] += sanitizer_flags()
+        options["extra_link_args"] = sanitizer_flags()
     if sys.platform == "linux":
         options["define_macros"].append(("_GNU_SOURCE", None))
-        options["extra_link_args"] = ["-Wl,--exclude-libs,ALL"]
+        options["extra_link_args"] += ["-Wl,--exclude-libs,ALL"]
 
     include = '#include "uvbind.h"\n#include "cdef/load.h"\n'
     if SYSTEM_LIBUV:
@@ -104,12 +119,14 @@ class BuildExt(build_ext):
         super().run()
 
     def build_libuv(self, folder: Path) -> Path:
+        kind = "Debug" if SANITIZE else "Release"
         configure = ["cmake", "--fresh", "-S", str(ROOT), "-B", str(folder)]
-        configure += [f"-DLIBUV_SOURCE={LIBUV}", "-DCMAKE_BUILD_TYPE=Release"]
+        configure += [f"-DLIBUV_SOURCE={LIBUV}", f"-DCMAKE_BUILD_TYPE={kind}"]
+        configure += [f"-DCMAKE_C_FLAGS={' '.join(sanitizer_flags())}"]
         if sys.platform != "win32":
             configure += ["-G", "Ninja"]
         subprocess.check_call(configure)
-        subprocess.check_call(["cmake", "--build", str(folder), "--config", "Release"])
+        subprocess.check_call(["cmake", "--build", str(folder), "--config", kind])
         return folder / "libuv-static.a"
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from preloading import preloaded
 
 # What each script begins with. `began(n)` waits until n more slow lookups run in threads.
 PRELUDE = """
@@ -65,7 +65,7 @@ def run_script(resolver: Path, script: str, **environment: str) -> None:
     """Run PRELUDE and a script in a process of their own, which has to end without a word."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PRELUDE + script],
-        env={**os.environ, "LD_PRELOAD": str(resolver), **environment},
+        env={**preloaded(resolver), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from preloading import preloaded
 
 CC = shutil.which("cc") or shutil.which("gcc")
 pytestmark = [
@@ -54,8 +55,7 @@ class Watched:
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
             env={
-                **os.environ,
-                "LD_PRELOAD": str(self.library),
+                **preloaded(self.library),
                 "DESCRIPTOR_FAULTS": str(self.file),
                 **environment,
             },

@@ -64,7 +64,11 @@ def test_names_are_the_file_systems(loop, path):
 
 @linux
 @needs_libuv(1, 46)
-@pytest.mark.parametrize("name", [ABSTRACT, ABSTRACT.decode(), b"\0".ljust(ROOM, b"x"), b"\0"])
+@pytest.mark.parametrize(
+    "name",
+    [ABSTRACT, ABSTRACT.decode(), b"\0".ljust(ROOM, b"x"), b"\0"],
+    ids=["bytes", "str", "longest", "empty"],  # the same in every process of a run
+)
 def test_echo_over_an_abstract_name(loop, name):
     received, names = echoed(loop, name)
     assert received == [b"by name"]

@@ -288,18 +288,19 @@ def test_an_exception_in_any_callback_comes_out_of_run(loop, place):
         accepted[0].write(b"welcome")
 
     def on_connect(client, error):
-        client.read_start(at("read", ignore))
+        client.read_start(at("read", on_read))
         client.write(b"x", at("write", ignore))
         client.shutdown(at("shutdown", ignore))
+
+    def on_read(client, data, error):
+        client.close(at("close", ignore))
 
     accepted = []
     server = listening(loop, at("listen", on_connection))
     client = uvbind.TCP(loop)
     client.connect(server.getsockname(), at("connect", on_connect))
-    timer = uvbind.Timer(loop)
-    timer.start(lambda timer: client.close(at("close", ignore)), 20)
     with pytest.raises(LookupError, match=place):
         loop.run()
-    for handle in (server, client, timer, *accepted):
+    for handle in (server, client, *accepted):
         handle.close()
     loop.run()

@@ -74,7 +74,8 @@ def main() -> None:
     names, kind = sys.argv[1:3]
     seed, rounds = map(int, sys.argv[3:])
     storms = storms_of(names)
-    os.environ.pop("LD_PRELOAD", None)  # not for the processes that this one starts
+    # Processes that this one starts are to have those libraries only that came before ours.
+    os.environ["LD_PRELOAD"] = os.environ["LD_PRELOAD"].rpartition(" ")[0]
     faulthandler.dump_traceback_later(60 + rounds / 5, exit=True)
     if hasattr(faulthandler, "register"):
         file = os.open(os.environ["DESCRIPTOR_FAULTS"], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
