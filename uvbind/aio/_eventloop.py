@@ -68,6 +68,14 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
         self.uv.__exit__(None, None, None)
         self._streams.clear()
 
+    @property
+    def _nest_patched(self) -> bool:
+        """nest_asyncio asks for this before it replaces the loop's methods, and tells why not."""
+        raise ValueError(
+            "a uvbind loop does not run inside itself, as libuv's does not; "
+            "run programs that need nest_asyncio on asyncio's own loop"
+        )
+
     # -- turns
 
     def _run_once(self) -> None:
@@ -153,9 +161,11 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
         self._due = self._due and early
         if early:
             self._clock_resolution = -math.inf  # so nothing is due
+        selector, self._selector.in_turn = self._selector, True
         try:
             super()._run_once()
         finally:
+            selector.in_turn = False
             self._clock_resolution = resolution
 
     def _take_due(self) -> None:
