@@ -4,6 +4,8 @@
 
 #include <Python.h> /* first: it sets feature macros; PyPy's defines PYPY_VERSION */
 
+#include <stdlib.h> /* which Python.h leaves out of its limited API from 3.11 on */
+
 #include <uv.h>
 
 #include "compat.h"
