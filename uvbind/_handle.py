@@ -27,6 +27,7 @@ class Handle:
     _uv_handle: Any = None
     _c: Any = None
     _pin: Any = None
+    _callback: Any = None  # of those that have one
 
     def __init__(self, loop: Loop, ctype: str, init: Callable[..., int], *arguments: Any) -> None:
         _check.instance("loop", loop, Loop)
@@ -147,7 +148,7 @@ class Handle:
         self._loop._handles.pop(id(self), None)
         callbacks, self._close_callbacks = self._close_callbacks, []
         c, self._c = self._c, None
-        self._pin = self._uv_handle = None
+        self._pin = self._uv_handle = self._callback = None  # nothing is left that forms a cycle
         lib.uvb_handle_free(c)
         for callback in callbacks:
             call(callback, self)

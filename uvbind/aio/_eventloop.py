@@ -67,6 +67,12 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
         super().close()  # raises while it runs
         self.uv.__exit__(None, None, None)
         self._streams.clear()
+        for name in (
+            "_run_later",
+            "_failed",
+            "_signalled",
+        ):  # methods of ours, which have this loop
+            vars(self.uv).pop(name, None)
 
     @property
     def _nest_patched(self) -> bool:

@@ -106,7 +106,7 @@ class Waits:
     @types.coroutine
     def until(self, waiting: Waiting, fd: int) -> Generator[Wait, None, None]:
         """Wait until a call is worth another try; `waiting`: `readers` or `writers`."""
-        if self._uv._forked:  # the kernel's set is the parent's
+        if self._uv._forked or self._uv._c is None:  # the kernel's set is the parent's, or closed
             self._uv._raise_unless_usable()
         wait = Wait(self._loop)
         if fd in waiting:
@@ -138,6 +138,7 @@ class Waits:
         if not self._uv._forked:
             self._poll.close()
         self._set.close()
+        self._loop = None  # which has this
 
     def _arm(self, fd: int) -> None:
         self._set.arm(
