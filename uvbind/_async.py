@@ -14,8 +14,6 @@ from uvbind._loop import Loop
 from uvbind._ownership import for_any_thread
 from uvbind._uvbind import ffi, lib
 
-_ASYNC_CB = ffi.addressof(lib, "uvb_async_cb")
-
 
 class Async(Handle):
     """Calls `callback(async_)` in the loop's thread after send(). Wraps uv_async_t.
@@ -28,7 +26,7 @@ class Async(Handle):
         _check.function("callback", callback)
         self._callback = callback
         self._lock = threading.RLock()  # reentrant, for a signal handler that sends
-        super().__init__(loop, "uv_async_t *", lib.uv_async_init, _ASYNC_CB)
+        super().__init__(loop, "uv_async_t *", lib.UV_ASYNC)
 
     @for_any_thread
     def send(self) -> None:

@@ -79,7 +79,9 @@ def call(callback: Callable[..., object], *arguments: object) -> None:
         failed(exception)
 
 
-# CPython's builtins for the hot verbs, see src/_uvbind/python.c; empty elsewhere.
+# CPython's builtins, see src/_uvbind/python.c; empty elsewhere.
 FAST: dict[str, Any] = {"failed": failed}
-if sys.implementation.name != "cpython" or not lib.uvb_install(ffi.cast("void *", id(FAST))):
+if sys.implementation.name != "cpython":
     FAST.clear()
+elif not lib.uvb_install(ffi.cast("void *", id(FAST))):
+    raise ImportError("there was no memory for uvbind's builtins")

@@ -84,7 +84,7 @@ def getaddrinfo(
     if callback is not None:
         _check.function("callback", callback)
     loop._use()
-    results = numeric(loop._address, host, service, family, type, proto, flags)
+    results = numeric(loop._core, host, service, family, type, proto, flags)
     if results == 1 and callback is not None:
         return by_plain_name(loop, host, service, family, type, proto, flags, callback=callback)
     if results is None or results == 1:

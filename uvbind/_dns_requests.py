@@ -12,6 +12,7 @@ from typing import Any
 
 from uvbind._address import Address
 from uvbind._callbacks import FAST
+from uvbind._core import half
 from uvbind._dns_arguments import AI_FLAGS
 from uvbind._dns_threads import start_threads
 from uvbind._errors import check, uv_error
@@ -83,31 +84,31 @@ class ByName(InThread):
 
 
 class ByPlainName(ByName):
-    """One that `numeric` has understood, on CPython's fast lane; its C half is at `_address`."""
+    """One that `numeric` has understood, on CPython's fast lane."""
 
     def __init__(self, loop: Loop, what: Any, finish: Callable[..., object]) -> None:
         self._loop = loop
         self._what = what
         self._finish = finish
-        self._address: int = FAST["request"](loop._address, self)
+        self._core = loop._core.request(self, None)
 
     def begin(self, *arguments: Any) -> None:
         """Look up; the arguments are those of `numeric` from the host on."""
         self._loop._requests.add(self)  # first: Ctrl-C may come between any two steps
-        error = _begin(self._address, *arguments)
+        error = _begin(self._core, *arguments)
         if error < 0:
             self._take()
             raise uv_error(error, self._describe())
 
     @property
     def _uv(self) -> Any:
-        return ffi.cast("uv_getaddrinfo_t *", self._address)
+        return half(self._core, "uv_getaddrinfo_t *")
 
     def _take(self) -> list[AddressInfo] | None:
         self._done = True
         self._loop._requests.discard(self)
-        address, self._address = self._address, 0
-        results: list[AddressInfo] | None = _found(address)
+        results: list[AddressInfo] | None = _found(self._core)
+        self._core.release()
         return results
 
     def _complete(self, status: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 from uvbind import _check
 from uvbind._callbacks import call, crossing
+from uvbind._core import half, pinned
 from uvbind._errors import UVError, check, uv_error
 from uvbind._loop import Loop
 from uvbind._uvbind import ffi, lib
@@ -25,28 +26,26 @@ class Handle:
     # `_uv` is None from the moment of close() on, so nothing can reach a closing handle.
     _uv: Any = None
     _uv_handle: Any = None
-    _c: Any = None
-    _pin: Any = None
+    _core: Any = None  # which keeps all that C needs, and the memory behind the views
+    _c: Any = None  # and None when the close callback has run
     _callback: Any = None  # of those that have one
 
-    def __init__(self, loop: Loop, ctype: str, init: Callable[..., int], *arguments: Any) -> None:
+    def __init__(self, loop: Loop, ctype: str, kind: int, argument: int = 0) -> None:
+        """`kind`, `argument`: which of libuv's handles it is, and what its init function takes."""
         _check.instance("loop", loop, Loop)
-        if self._pin is not None:
+        if self._core is not None:
             raise RuntimeError(f"this {type(self).__name__} has been made already")
         loop._use()
         self._loop = loop
         self._close_callbacks: list[Callable[..., object]] = []
-        self._pin = ffi.new_handle(self)
-        c = lib.uvb_handle_new(loop._c, self._pin)
-        if c == ffi.NULL:
-            raise MemoryError
-        address = lib.uvb_handle_uv(c)
-        self._c = c
+        self._core = pinned(loop._core.handle, self)
+        self._c = half(self._core, "uvb_handle *")
+        address = lib.uvb_handle_uv(self._c)
         self._uv_handle = ffi.cast("uv_handle_t *", address)
         self._uv = ffi.cast(ctype, address)
         # Before init: Ctrl-C may come between any two steps, and libuv's must be ours to close.
         loop._handles[id(self)] = self
-        error = init(loop._uv, self._uv, *arguments)
+        error = self._core.init(kind, argument)
         if error < 0:
             self._uv = None
             self._end_close()
@@ -65,7 +64,7 @@ class Handle:
         ValueError for a callback when the handle has been closed already. Wraps uv_close.
         """
         _check.optional_function("callback", callback)
-        if self._pin is None:
+        if self._c is None:
             if callback is not None:
                 raise ValueError(f"callback: this {type(self).__name__} has been closed already")
             return
@@ -74,7 +73,7 @@ class Handle:
             self._close_callbacks.append(callback)
         if self._uv is not None:
             self._begin_close()
-        lib.uvb_handle_close(self._c)  # C knows whether it is closing already
+        self._close_half()
 
     def is_active(self) -> bool:
         """Tell whether the handle is doing something: a timer runs, a stream reads, writes,
@@ -143,13 +142,18 @@ class Handle:
     def _exhausted(self) -> None:
         """The process ran out of descriptors: a matter for those that listen."""
 
+    def _close_half(self) -> None:
+        # C knows whether it is closing already. libuv may never have had it; or it is closed, and
+        # an exception, such as of a failed allocation, has kept Python from hearing of it.
+        if not lib.uvb_handle_close(self._c):
+            self._end_close()
+
     def _end_close(self) -> None:
         """The close callback: libuv has forgotten the handle, its loop does as well."""
         self._loop._handles.pop(id(self), None)
         callbacks, self._close_callbacks = self._close_callbacks, []
-        c, self._c = self._c, None
-        self._pin = self._uv_handle = self._callback = None  # nothing is left that forms a cycle
-        lib.uvb_handle_free(c)
+        self._c = self._uv_handle = self._callback = None  # nothing is left that forms a cycle
+        self._core.release()
         for callback in callbacks:
             call(callback, self)
 

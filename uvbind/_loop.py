@@ -14,7 +14,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from uvbind import _check
-from uvbind._callbacks import FAST, call, crossing, running
+from uvbind._callbacks import call, crossing, running
+from uvbind._core import half, loop_core
 from uvbind._errors import check, uv_error
 from uvbind._loop_inside import LoopInside
 from uvbind._ownership import _loops
@@ -52,10 +53,10 @@ class Loop(LoopInside):
     Raises UVError (EMFILE, ENOMEM) when the system has no room for another.
     """
 
-    _pin: Any = None
+    _core: Any = None  # which keeps all that C needs, and the memory behind the views
 
     def __init__(self) -> None:
-        if self._pin is not None:
+        if self._core is not None:
             raise RuntimeError(f"this {type(self).__name__} has been made already")
         self._failures: deque[BaseException] = deque()
         self._handles: dict[int, Handle] = {}  # by id: subclasses may define == as they like
@@ -63,16 +64,12 @@ class Loop(LoopInside):
         self._later: deque[Callable[[], object]] = deque()  # to be called in the next turn
         self._wakeup = Wakeup()
 
-        self._pin = ffi.new_handle(self)
-        error = ffi.new("int *")
-        c = lib.uvb_loop_new(self._pin, error)
-        if c == ffi.NULL:
-            raise uv_error(error[0], "uv_loop_init")
-        self._c = c
-        self._address = int(ffi.cast("uintptr_t", c))
+        core = loop_core(self)
+        if core.__class__ is int:
+            raise uv_error(core, "uv_loop_init")
+        self._core = core
+        self._c = c = half(core, "uvb_loop *")
         self._uv = lib.uvb_loop_uv(c)
-        if FAST:
-            FAST["loop"](self._address, self)
         _loops.add(self)
 
     # -- running
@@ -92,7 +89,7 @@ class Loop(LoopInside):
         return more
 
     def _run(self, mode: RunMode) -> bool:
-        c = self._c
+        c, core = self._c, self._core
         self._raise_unless_usable()
         if c.running:
             raise RuntimeError("run: the loop is running already")
@@ -101,7 +98,7 @@ class Loop(LoopInside):
         try:
             self._wakeup.start(c)
             with self._entered():
-                more = lib.uvb_loop_run(c, mode, me)
+                more = core.run(mode, me)
         finally:
             self._wakeup.stop()
         if more < 0:
@@ -135,11 +132,11 @@ class Loop(LoopInside):
         self._raise_failure()
         if self._handles or self._pending():
             raise uv_error(lib.UV_EBUSY, f"close: {self._left()} left")
-        c, self._c, self._uv = self._c, None, None
+        check(self._core.close(), "uv_loop_close")
+        self._c = self._uv = None
         with self._entered():
-            check(lib.uvb_loop_close(c), "uv_loop_close")
+            self._core.release()
         self._wakeup.close()
-        self._pin = None
         _loops.discard(self)
         self._raise_failure()
 
@@ -188,10 +185,8 @@ class Loop(LoopInside):
         """
         _check.function("callback", callback)
         self._use()
-        found: list[Handle] = []
-        pin = ffi.new_handle(found)
         with self._entered():
-            lib.uvb_loop_walk(self._c, pin)
+            found = self._core.handles()
         self._raise_failure()
         for handle in found:
             callback(handle)

@@ -41,7 +41,7 @@ class Pipe(Stream):
 
     def __init__(self, loop: Loop, ipc: bool = False) -> None:
         self._ipc = bool(ipc)
-        super().__init__(loop, "uv_pipe_t *", lib.uv_pipe_init, self._ipc)
+        super().__init__(loop, "uv_pipe_t *", lib.UV_NAMED_PIPE, self._ipc)
 
     # -- names
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from uvbind import _check
-from uvbind._callbacks import FAST, crossing
+from uvbind._callbacks import crossing
 from uvbind._errors import UVError, check, translate_sys_error, uv_error
 from uvbind._handle import Handle
 from uvbind._loop import Loop
@@ -50,11 +50,10 @@ class Poll(Handle):
             code = translate_sys_error(error.errno or 0)
             raise uv_error(code, f"fd: cannot watch {self._fd}") from None
         try:
-            super().__init__(loop, "uv_poll_t *", lib.uv_poll_init, self._duplicate)
+            super().__init__(loop, "uv_poll_t *", lib.UV_POLL, self._duplicate)
         except BaseException:
             self._close_duplicate()
             raise
-        self._address = int(ffi.cast("uintptr_t", self._c))
         self._callback: Callable[[Poll, int, UVError | None], object] | None = None
 
     def fileno(self) -> int:
@@ -73,10 +72,8 @@ class Poll(Handle):
         _check.function("callback", callback)
         wanted = _check.integer("events", events, 1, _ALL)
         self._open()
-        if FAST:  # C keeps no object alive: it hears of the new callback before the old one goes
-            FAST["reader"](self._address, self, callback)
+        check(self._core.poll_start(wanted, callback), "uv_poll_start")
         self._callback = callback
-        check(lib.uvb_poll_start(self._c, wanted), "uv_poll_start")
 
     def stop(self) -> None:
         """Stop watching. Wraps uv_poll_stop."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from uvbind._callbacks import FAST, crossing
+from uvbind._callbacks import crossing
+from uvbind._core import half
 from uvbind._errors import check, uv_error
 from uvbind._uvbind import ffi, lib
 
@@ -29,19 +30,12 @@ class Request:
         finish: Callable[..., object],
         keep: object = None,
     ) -> None:
-        """`finish(error)` is called when it is done; `keep` is what must not go away till then."""
+        """`finish(error)` is called when it is done; C keeps `keep` until then."""
         self._loop = loop
         self._what = what
         self._finish = finish
-        self._keep = keep
-        if FAST:
-            made = self._address = FAST["request"](loop._address, self)
-        else:
-            self._pin = ffi.new_handle(self)
-            made = lib.uvb_request_new(loop._c, self._pin)
-            if made == ffi.NULL:
-                raise MemoryError
-        self._uv = ffi.cast(ctype, made)
+        self._core = loop._core.request(self, keep)
+        self._uv = half(self._core, ctype)
 
     def cancel(self) -> None:
         """Give the operation up if it has not begun; its callback then gets EAI_CANCELED.
@@ -80,8 +74,8 @@ class Request:
     def _release(self) -> None:
         self._done = True
         self._loop._requests.discard(self)
-        lib.uvb_request_free(self._uv)
-        self._uv = self._keep = None
+        self._core.release()
+        self._uv = None
 
     def _complete(self, status: int) -> None:
         try:

@@ -21,7 +21,7 @@ class Signal(Handle):
     """
 
     def __init__(self, loop: Loop) -> None:
-        super().__init__(loop, "uv_signal_t *", lib.uv_signal_init)
+        super().__init__(loop, "uv_signal_t *", lib.UV_SIGNAL)
         self._callback: Callable[[Signal, int], object] | None = None
 
     def start(self, callback: Callable[[Signal, int], object], signum: int) -> None:

@@ -15,9 +15,6 @@ from uvbind._writing import Writing
 
 Self = TypeVar("Self", bound="Stream")
 
-_ALLOC_CB = ffi.addressof(lib, "uvb_alloc_cb")
-_READ_CB = ffi.addressof(lib, "uvb_read_cb")
-
 
 class Stream(Writing):
     """The base of TCP and Pipe. Wraps uv_stream_t."""
@@ -28,9 +25,7 @@ class Stream(Writing):
     _accepted = False  # since the listen callback was called last
     _on_connection: Callable[..., object] | None = None
     _on_read: Callable[..., object] | None = None
-    _into: Any = None  # the caller's buffer that reads land in, while read_start_into lasts
-    _asks = False
-    _reads_for: tuple[Any, ...] | None = None
+    _counts = False  # reads land in the caller's buffer, and callbacks get their sizes
 
     # -- servers
 
@@ -129,7 +124,7 @@ class Stream(Writing):
         `transport`: what CPython's C calls instead of `callback`, which then is for errors:
         a context's run, a protocol, and what takes the exceptions that it raises.
         """
-        stream = self._open_stream()
+        self._open()
         if self._listening:
             raise uv_error(
                 lib.UV_ENOTCONN, "read_start: this handle listens; read from what accept() returns"
@@ -138,67 +133,37 @@ class Stream(Writing):
             raise uv_error(lib.UV_EALREADY, "read_start")
         if self._connecting or self._failed_to_connect:  # libuv would read the end of the stream
             raise uv_error(lib.UV_ENOTCONN, "read_start")
-        # All in place before libuv reads, and C told before the old callback goes: what we drop
-        # may run code, and Ctrl-C may come between any two steps.
-        if FAST and transport is not None:
-            run, protocol, raised = transport
-            FAST["reader"](self._address, self, run, protocol, raised)
-        elif FAST:
-            FAST["reader"](self._address, self, callback)
-        self._on_read, self._reads_for, self._asks = callback, transport, asks
-        lib.uvb_handle_asks(self._c, asks)
-        if into is None:
-            lib.uvb_handle_read_into(self._c, ffi.NULL, 0)
-            self._into = None
-        else:
-            memory = ffi.from_buffer("char[]", into, require_writable=True)
-            lib.uvb_handle_read_into(self._c, memory, len(memory))
-            # The owner of the memory is held, not the view: CPython's garbage collector clears
-            # views although they are in use.
-            try:
-                self._into = ffi.from_buffer(into.obj)
-            except (TypeError, ValueError, BufferError):  # no memory in one piece of its own
-                self._into = memory
-        check(lib.uv_read_start(stream, _ALLOC_CB, _READ_CB), "read_start")
-        self._reading = True
+        call = (callback, None, None) if transport is None else transport
+        check(self._core.read_start(asks, into, *call), "read_start")
+        self._on_read, self._counts, self._reading = callback, into is not None, True
 
     def read_stop(self) -> None:
         """Stop reading: no callback comes any more. A second call does nothing. Wraps
         uv_read_stop."""
-        check(lib.uv_read_stop(self._open_stream()), "read_stop")
-        self._end_reading()
-
-    def _end_reading(self) -> None:
+        self._open()
+        check(self._core.read_stop(), "read_stop")
         self._reading = False
-        self._into = None
 
     def _lend(self) -> None:
-        """Have the next read land in a buffer, by _borrow(); called when `asks` is set."""
+        """Have the next read land in a buffer, by the core's lend(); called when `asks` is set."""
         raise NotImplementedError
-
-    def _borrow(self, buffer: Any) -> None:
-        memory = ffi.from_buffer("char[]", buffer, require_writable=True)
-        lib.uvb_handle_read_into(self._c, memory, len(memory))
-        self._into = memory  # until C gives it back, right after the read
 
     def _read(self, data: Any, nread: int) -> None:
         """A read that C did not hand over itself: an error, or any read on PyPy."""
-        callback, into = self._on_read, self._into
+        callback = self._on_read
         assert callback is not None
-        if self._asks and into is not None:
-            lib.uvb_handle_read_into(self._c, ffi.NULL, 0)
-            self._into = None
-            ffi.release(into)
+        landed = not FAST and self._core.landed()
         if nread > 0:
-            callback(self, nread if into is not None else ffi.unpack(data, nread), None)
+            callback(self, nread if landed else ffi.unpack(data, nread), None)
         elif nread < 0:
             self._read_failed(uv_error(nread, "read"))
 
     def _read_failed(self, error: UVError) -> None:
-        callback, nothing = self._on_read, None if self._into is None else 0
+        callback = self._on_read
         assert callback is not None
-        self._end_reading()  # libuv has stopped
-        callback(self, nothing, error)
+        self._core.read_stop()  # as libuv has
+        self._reading = False
+        callback(self, 0 if self._counts else None, error)
 
     def _report(self, error: UVError) -> None:
         """A failure nobody gave a callback for: tell whoever reads, or else Loop.run()."""
@@ -206,7 +171,6 @@ class Stream(Writing):
             return  # closed here, so it is known
         if not self._reading:
             raise error
-        lib.uv_read_stop(self._uv_stream)
         self._read_failed(error)
 
     # -- state
@@ -266,7 +230,7 @@ class Stream(Writing):
 
     def _end_close(self) -> None:
         super()._end_close()
-        self._on_connection = self._on_read = self._reads_for = self._into = None
+        self._on_connection = self._on_read = None
 
 
 @crossing

@@ -36,7 +36,7 @@ class TCP(Stream):
 
     def __init__(self, loop: Loop, family: int = socket.AF_UNSPEC) -> None:
         flags = _check.integer("family", family, 0, 255)
-        super().__init__(loop, "uv_tcp_t *", lib.uv_tcp_init_ex, flags)
+        super().__init__(loop, "uv_tcp_t *", lib.UV_TCP, flags)
 
     def bind(self, address: Address, *, ipv6only: bool = False, reuseport: bool = False) -> None:
         """Bind to `address`, with SO_REUSEADDR set; port 0 takes a free one.

@@ -20,7 +20,7 @@ class Timer(Handle):
     """Calls back after a time, once or again and again. Wraps uv_timer_t and uv_timer_init."""
 
     def __init__(self, loop: Loop) -> None:
-        super().__init__(loop, "uv_timer_t *", lib.uv_timer_init)
+        super().__init__(loop, "uv_timer_t *", lib.UV_TIMER)
         self._callback: Callable[[Timer], object] | None = None
 
     def start(self, callback: Callable[[Timer], object], timeout: int, repeat: int = 0) -> None:

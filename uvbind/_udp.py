@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from uvbind import _check
 from uvbind._address import Address, ask, pack, unpack
-from uvbind._callbacks import FAST, call, crossing
+from uvbind._callbacks import call, crossing
 from uvbind._errors import UVError, check, uv_error
 from uvbind._loop import Loop
 from uvbind._udp_options import UDPOptions
@@ -45,7 +45,7 @@ class UDP(UDPSending, UDPOptions):
         flags = _check.integer("family", family, 0, 255)
         self._unbound = flags != socket.AF_UNSPEC
         flags |= lib.UV_UDP_RECVMMSG if recvmmsg else 0
-        super().__init__(loop, "uv_udp_t *", lib.uv_udp_init_ex, flags)
+        super().__init__(loop, "uv_udp_t *", lib.UV_UDP, flags)
         # What uv_accept takes, for a UDP handle that arrives over a pipe.
         self._uv_stream = ffi.cast("uv_stream_t *", self._uv_handle)
         self._batch: list[Any] = []
@@ -160,10 +160,8 @@ class UDP(UDPSending, UDPOptions):
         if self._unbound:  # libuv binds those only whose socket it makes here
             self._bind_to_any(udp)
         if not self._kept:
-            check(lib.uvb_udp_recv_start(self._c, batching), "recv_start")
+            check(self._core.recv_start(batching, callback), "recv_start")
         self._on_read, self._batching, self._receiving = callback, batching, True
-        if FAST:
-            FAST["reader"](self._address, self, callback)
         if self._kept:
             self._hands_over = True
             self._loop._call_later(self._hand_over_kept)
@@ -225,7 +223,7 @@ class UDP(UDPSending, UDPOptions):
                 call(self._on_read, self, *self._kept.popleft(), None)
         if self._hands_over:
             self._hands_over = False
-            check(lib.uvb_udp_recv_start(self._c, self._batching), "recv_start")
+            check(self._core.recv_start(self._batching, self._on_read), "recv_start")
 
     def _fail(self, error: UVError) -> None:
         if self._uv is not None and self._on_read is not None:

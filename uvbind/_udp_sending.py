@@ -23,14 +23,13 @@ _SEND_CB = ffi.addressof(lib, "uvb_udp_send_cb")
 class UDPSending(SocketBuffers):
     """What UDP inherits to send with."""
 
-    def __init__(self, loop: Loop, ctype: str, init: Callable[..., int], *arguments: Any) -> None:
-        super().__init__(loop, ctype, init, *arguments)
-        self._address = int(ffi.cast("uintptr_t", self._c))
+    def __init__(self, loop: Loop, ctype: str, kind: int, argument: int = 0) -> None:
+        super().__init__(loop, ctype, kind, argument)
         self._send_now: Callable[..., int | None] = self._send_bytes
         self._try_send: Callable[..., int | None] = _not_now
         self._send_batch: Callable[..., int | None] = _not_now
         if FAST:
-            self._send_now, self._try_send, self._send_batch = FAST["senders"](self._address, _raw)
+            self._send_now, self._try_send, self._send_batch = self._core.senders(_raw)
 
     def send(
         self: Self,

@@ -22,7 +22,7 @@ class _Watcher(Handle):
     _name: str  # libuv's, as in uv_<name>_t
 
     def __init__(self, loop: Loop) -> None:
-        super().__init__(loop, f"uv_{self._name}_t *", getattr(lib, f"uv_{self._name}_init"))
+        super().__init__(loop, f"uv_{self._name}_t *", getattr(lib, f"UV_{self._name.upper()}"))
         self._callback: Callable[..., object] | None = None
 
     def start(self: Self, callback: Callable[[Self], object]) -> None:

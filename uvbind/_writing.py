@@ -35,18 +35,17 @@ class Writing(SocketBuffers):
     _failed_to_connect = False
     _shut = False
 
-    def __init__(self, loop: Loop, ctype: str, init: Callable[..., int], *arguments: Any) -> None:
-        super().__init__(loop, ctype, init, *arguments)
+    def __init__(self, loop: Loop, ctype: str, kind: int, argument: int = 0) -> None:
+        super().__init__(loop, ctype, kind, argument)
         address = lib.uvb_handle_uv(self._c)
         self._uv_stream = ffi.cast("uv_stream_t *", address)
-        self._address = int(ffi.cast("uintptr_t", self._c))
         self._use_fast_lane(True)
 
     def _use_fast_lane(self, use: bool) -> None:
         """Let write() try C first, or have everything go through the checks in Python."""
         self._write_now: Callable[[object], bool] = _not_now
         if use:
-            self._write_now = FAST["writer"](self._address) if FAST else self._write_bytes
+            self._write_now = self._core.write_now if FAST else self._write_bytes
 
     def write(self: Self, data: Any, callback: Done[Self] = None) -> None:
         """Write all of `data`, a bytes-like object, now or as soon as the peer takes it.

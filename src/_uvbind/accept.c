@@ -20,7 +20,7 @@ void uvb_drop_connections(uvb_handle *server) { (void)server; }
 
 void uvb_connection_cb(uv_stream_t *server, int status) {
   uvb_handle *ours = server->data;
-  uvb_on_connection(ours->self, status);
+  uvb_on_connection(uvb_python_self(ours), status);
 }
 
 #else
@@ -101,7 +101,7 @@ void uvb_connection_cb(uv_stream_t *server, int status) {
 
   uvb_exhaustion_rearm(ours->loop);
   ours->leaves = 0;
-  uvb_on_connection(ours->self, status);
+  uvb_on_connection(uvb_python_self(ours), status);
   if (server->accepted_fd != -1 && !ours->leaves) { /* the callback raised */
     close(server->accepted_fd);
     server->accepted_fd = -1;

@@ -54,6 +54,7 @@ static void exhausted_cb(uv_poll_t *poll, int status, int events) {
   (void)events;
   loop->internal_handles++;
   uv_close((uv_handle_t *)poll, closed_for_rearming);
+  uvb_python_enter(loop);
   uvb_on_exhausted(loop->self);
 }
 

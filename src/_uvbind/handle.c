@@ -11,33 +11,72 @@ uvb_handle *uvb_handle_new(uvb_loop *loop, void *self) {
   return handle;
 }
 
+/* libuv begins to have it, or returns why not and has nothing to do with it. `argument` is that of
+ * libuv's init function: flags, `ipc` or a descriptor. */
+int uvb_handle_init(uvb_handle *handle, int type, int argument) {
+  uv_loop_t *loop = &handle->loop->uv;
+  union uv_any_handle *uv = &handle->uv;
+  int err = UV_EINVAL;
+
+  if (uv->handle.type != UV_UNKNOWN_HANDLE || handle->loop->closed)
+    return UV_EINVAL;
+  if (type == UV_TCP)
+    err = uv_tcp_init_ex(loop, &uv->tcp, (unsigned int)argument);
+  else if (type == UV_UDP)
+    err = uv_udp_init_ex(loop, &uv->udp, (unsigned int)argument);
+  else if (type == UV_NAMED_PIPE)
+    err = uv_pipe_init(loop, &uv->pipe, argument);
+  else if (type == UV_POLL)
+    err = uv_poll_init(loop, &uv->poll, argument);
+  else if (type == UV_ASYNC)
+    err = uv_async_init(loop, &uv->async, uvb_async_cb);
+  else if (type == UV_TIMER)
+    err = uv_timer_init(loop, &uv->timer);
+  else if (type == UV_SIGNAL)
+    err = uv_signal_init(loop, &uv->signal);
+  else if (type == UV_PREPARE)
+    err = uv_prepare_init(loop, &uv->prepare);
+  else if (type == UV_CHECK)
+    err = uv_check_init(loop, &uv->check);
+  else if (type == UV_IDLE)
+    err = uv_idle_init(loop, &uv->idle);
+  if (err != 0)
+    uv->handle.type = UV_UNKNOWN_HANDLE;
+  return err;
+}
+
+static int is_over(const uvb_handle *handle) {
+  return handle->closed && handle->passengers == NULL;
+}
+
+/* Python has no more use for it. What libuv still has, as when its loop was dropped unclosed, is
+ * not freed: libuv's threads and signal handlers may look at it. */
 void uvb_handle_free(uvb_handle *handle) {
-  uvb_python_forget(handle);
-  uvb_drop_connections(handle);
-  free(handle);
+  handle->self = handle->core = NULL;
+  if (handle->uv.handle.type == UV_UNKNOWN_HANDLE || is_over(handle) || handle->loop->closed)
+    free(handle);
 }
 
 void *uvb_handle_uv(uvb_handle *handle) { return &handle->uv; }
 
 static void close_cb(uv_handle_t *handle) {
   uvb_handle *ours = handle->data;
+  uvb_drop_connections(ours);
   ours->closed = 1;
   if (ours->passengers == NULL)
-    uvb_on_close(ours->self);
+    uvb_python_closed(ours);
 }
 
-/* Python frees the handle when it is told that libuv has closed it. An exception, such as of a
- * failed allocation, may keep Python from that: the next call tells it again. */
-void uvb_handle_close(uvb_handle *handle) {
+/* 1: its close callback will come. 0: libuv does not have it, or no more. */
+int uvb_handle_close(uvb_handle *handle) {
+  if (handle->uv.handle.type == UV_UNKNOWN_HANDLE || is_over(handle))
+    return 0;
   uvb_drop_connections(handle);
-  if (handle->uv.handle.type == UV_UNKNOWN_HANDLE) /* libuv has never seen it */
-    uvb_on_close(handle->self);
-  else if (handle->closed && handle->passengers == NULL)
-    uvb_on_close(handle->self);
-  else if (!uv_is_closing(&handle->uv.handle)) {
+  if (!uv_is_closing(&handle->uv.handle)) {
     uvb_passing_outlives(handle);
     uv_close(&handle->uv.handle, close_cb);
   }
+  return 1;
 }
 
 /* A connection that is being passed to another process is not to be reset there. */
@@ -69,18 +108,38 @@ void *uvb_request_new(uvb_loop *loop, void *self) {
   return request;
 }
 
+/* As of handles. */
 void uvb_request_free(void *request) {
-  const union uv_any_req *uv = request;
-  if (uv->req.type == UV_GETADDRINFO)
-    uv_freeaddrinfo(uv->getaddrinfo.addrinfo);
-  free(request);
+  uvb_request *ours = request;
+
+  ours->self = ours->core = NULL;
+  if (ours->uv.req.type == UV_UNKNOWN_REQ || ours->done || ours->loop->closed) {
+    if (ours->uv.req.type == UV_GETADDRINFO)
+      uv_freeaddrinfo(ours->uv.getaddrinfo.addrinfo);
+    free(ours);
+  }
 }
 
-static void *self_of(void *data) { return ((uvb_handle *)data)->self; }
+/* libuv is done with it, or did not take it, and Python with its results. */
+void uvb_request_done(void *request) {
+  uvb_request *ours = request;
 
-void uvb_timer_cb(uv_timer_t *timer) { uvb_on_timer(self_of(timer->data)); }
+  ours->done = 1;
+  if (ours->uv.req.type == UV_GETADDRINFO) {
+    uv_freeaddrinfo(ours->uv.getaddrinfo.addrinfo);
+    ours->uv.getaddrinfo.addrinfo = NULL;
+  }
+}
 
-void uvb_async_cb(uv_async_t *async) { uvb_on_async(self_of(async->data)); }
+void *uvb_python_self(void *data) {
+  uvb_handle *handle = data;
+  uvb_python_enter(handle->loop);
+  return handle->self;
+}
+
+void uvb_timer_cb(uv_timer_t *timer) { uvb_on_timer(uvb_python_self(timer->data)); }
+
+void uvb_async_cb(uv_async_t *async) { uvb_on_async(uvb_python_self(async->data)); }
 
 static void poll_cb(uv_poll_t *poll, int status, int events) {
   uvb_handle *ours = poll->data;
@@ -102,8 +161,8 @@ int uvb_poll_start(uvb_handle *handle, int events) {
   return uv_poll_start(&handle->uv.poll, events, poll_cb);
 }
 
-void uvb_prepare_cb(uv_prepare_t *prepare) { uvb_on_watcher(self_of(prepare->data)); }
+void uvb_prepare_cb(uv_prepare_t *prepare) { uvb_on_watcher(uvb_python_self(prepare->data)); }
 
-void uvb_check_cb(uv_check_t *check) { uvb_on_watcher(self_of(check->data)); }
+void uvb_check_cb(uv_check_t *check) { uvb_on_watcher(uvb_python_self(check->data)); }
 
-void uvb_idle_cb(uv_idle_t *idle) { uvb_on_watcher(self_of(idle->data)); }
+void uvb_idle_cb(uv_idle_t *idle) { uvb_on_watcher(uvb_python_self(idle->data)); }

@@ -92,11 +92,26 @@ static int begin(uvb_loop *loop) {
 #endif
 }
 
-/* Python has made sure that no handle of its own and no request is left, so the only
- * callbacks that run here are those of the internal handles. */
+static void find_handle(uv_handle_t *handle, void *found) {
+  if (handle->data != NULL) /* ours have none */
+    *(int *)found = 1;
+}
+
+static int is_empty(uvb_loop *loop) {
+  int found = 0;
+  uv_walk(&loop->uv, find_handle, &found);
+  return !found && loop->uv.active_reqs.count == 0;
+}
+
+/* No handle of Python's and no request is left, so the only callbacks that run here are those of
+ * the internal handles. */
 int uvb_loop_close(uvb_loop *loop) {
   int err;
 
+  if (loop->closed)
+    return 0;
+  if (!is_empty(loop))
+    return UV_EBUSY;
   if (!begin(loop))
     return UV_EALREADY;
   loop->closing = 1;
@@ -109,22 +124,36 @@ int uvb_loop_close(uvb_loop *loop) {
     uv_run(&loop->uv, UV_RUN_NOWAIT);
   err = uv_loop_close(&loop->uv);
   if (err == 0) {
+    loop->closed = 1;
     free(loop->slab);
     free(loop->datagrams);
-    free(loop);
+    loop->slab = loop->datagrams = NULL;
   }
+  loop->running = 0;
   return err;
 }
 
+/* Python has no more use for it, closed or not. What nothing is left in can still be closed; the
+ * rest is not freed: libuv's threads and signal handlers may look at it. */
+void uvb_loop_free(uvb_loop *loop) {
+  loop->self = loop->core = NULL;
+  if (!loop->closed && !loop->forked && !loop->running && is_empty(loop))
+    uvb_loop_close(loop);
+  if (loop->closed)
+    free(loop);
+}
+
 /* Python's part of run() can be left at any point by what a signal handler raises, so what has
- * to be undone in any case is undone here. */
+ * to be undone in any case is undone here. On CPython the caller has the GIL, and has it again. */
 int uvb_loop_run(uvb_loop *loop, int mode, unsigned long thread) {
   int more;
+  if (loop->closed)
+    return UV_EINVAL;
   if (!begin(loop))
     return UV_EALREADY;
   loop->owner = thread;
   more = uv_run(&loop->uv, (uv_run_mode)mode);
-  uvb_python_leave(loop);
+  uvb_python_enter(loop);
   loop->owner = 0;
   loop->running = 0;
   return more;
@@ -163,6 +192,7 @@ static void wakeup_cb(uv_poll_t *poll, int status, int events) {
     }
   }
   uvb_metrics_signalled(loop);
+  uvb_python_enter(loop);
   uvb_on_wakeup(loop->self);
 }
 

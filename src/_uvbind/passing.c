@@ -50,7 +50,7 @@ static void passed_cb(uv_write_t *req, int status) {
   uvb_python_request(req->data, status);
   leave(passenger);
   if (from->closed && from->passengers == NULL)
-    uvb_on_close(from->self);
+    uvb_python_closed(from);
 }
 
 int uvb_write2(uv_write_t *req, uv_stream_t *stream, const uv_buf_t *buffers, unsigned int count,

@@ -11,13 +11,18 @@
 
 #ifdef PYPY_VERSION
 
+void uvb_python_enter(uvb_loop *loop) { (void)loop; }
+
 void uvb_python_leave(uvb_loop *loop) { (void)loop; }
 
+void uvb_python_closed(uvb_handle *handle) { uvb_on_close(handle->self); }
+
 void uvb_python_poll(uvb_handle *handle, int status, int events) {
-  uvb_on_poll(handle->self, status, events);
+  uvb_on_poll(uvb_python_self(handle), status, events);
 }
 
 void uvb_python_request(uvb_request *request, int status) {
+  request->done = 1;
   uvb_on_request(request->self, status);
 }
 
@@ -34,18 +39,19 @@ static PyObject *failed; /* Python's: takes an exception that left a callback */
 static PyObject *complete; /* "_complete", the method of a request that is done */
 static PyObject *run_later; /* "_run_later", of a loop */
 
-void uvb_enter(uvb_loop *loop) {
-  if (!loop->has_gil) {
-    loop->gil_state = (int)PyGILState_Ensure();
-    loop->has_gil = 1;
+/* As any thread of Python's takes the GIL again after a system call: when the interpreter is ending
+ * or has ended, CPython stops the thread in here, whatever is left of its state. PyGILState_Ensure
+ * would look at that first. */
+void uvb_python_enter(uvb_loop *loop) {
+  if (loop->thread_state != NULL) {
+    PyEval_RestoreThread(loop->thread_state);
+    loop->thread_state = NULL;
   }
 }
 
 void uvb_python_leave(uvb_loop *loop) {
-  if (loop->has_gil) {
-    loop->has_gil = 0;
-    PyGILState_Release((PyGILState_STATE)loop->gil_state);
-  }
+  if (loop->thread_state == NULL)
+    loop->thread_state = PyEval_SaveThread();
 }
 
 /* Hand over what a callback raised. `failed` only fails when Ctrl-C meets it, or when memory is
@@ -79,7 +85,8 @@ void uvb_report(void) {
 
 /* callback(object, payload, None), for a handle: it may close it, or have another callback be its. */
 void uvb_hand_over(uvb_handle *handle, PyObject *payload) {
-  PyObject *object = handle->object, *callback = handle->on_read, *result;
+  const uvb_core *core = handle->core;
+  PyObject *object = core->object, *callback = core->on_read, *result;
 
   Py_INCREF(object);
   Py_INCREF(callback);
@@ -95,11 +102,11 @@ void uvb_hand_over(uvb_handle *handle, PyObject *payload) {
 void uvb_python_poll(uvb_handle *handle, int status, int events) {
   PyObject *number;
 
+  uvb_python_enter(handle->loop);
   if (status != 0) {
-    uvb_on_poll(handle->self, status, events);
+    uvb_on_poll(uvb_python_self(handle), status, events);
     return;
   }
-  uvb_enter(handle->loop);
   number = PyLong_FromLong(events);
   if (number == NULL)
     uvb_report();
@@ -108,12 +115,34 @@ void uvb_python_poll(uvb_handle *handle, int status, int events) {
   Py_XDECREF(number);
 }
 
-/* A request is done. Its loop keeps the Python object until then, and it keeps itself no more. */
-void uvb_python_request(uvb_request *request, int status) {
-  PyObject *object = request->self, *result = NULL, *number;
+/* handle.poll_start(events, callback) -> 0 or libuv's error: `callback` is called from now on. */
+PyObject *uvb_poll_start_method(PyObject *self, PyObject *args) {
+  uvb_handle *handle = uvb_core_handle(self);
+  PyObject *callback;
+  int events, err;
 
-  uvb_enter(request->loop);
+  if (handle == NULL || !PyArg_ParseTuple(args, "iO", &events, &callback))
+    return NULL;
+  err = handle->uv.handle.type != UV_POLL || uv_is_closing(&handle->uv.handle)
+            ? UV_EINVAL
+            : uvb_poll_start(handle, events);
+  if (err == 0)
+    uvb_core_call((uvb_core *)self, callback, NULL, NULL);
+  return PyLong_FromLong(err);
+}
+
+/* A request is done: C keeps it no longer than its callback lasts. */
+void uvb_python_request(uvb_request *request, int status) {
+  uvb_core *core = request->core;
+  PyObject *object, *kept, *result = NULL, *number;
+
+  uvb_python_enter(request->loop);
+  request->done = 1;
+  object = core->object;
+  kept = core->kept;
   Py_INCREF(object);
+  Py_XINCREF(kept);
+  uvb_core_release(core); /* and with it may go `request` */
   number = PyLong_FromLong(status);
   if (number != NULL)
     result = PyObject_CallMethodObjArgs(object, complete, number, NULL);
@@ -121,13 +150,14 @@ void uvb_python_request(uvb_request *request, int status) {
     uvb_report();
   Py_XDECREF(result);
   Py_XDECREF(number);
+  Py_XDECREF(kept);
   Py_DECREF(object);
 }
 
 void uvb_python_later(uvb_loop *loop, int early) {
-  PyObject *object = loop->object, *result;
+  PyObject *object = ((uvb_core *)loop->core)->object, *result;
 
-  uvb_enter(loop);
+  uvb_python_enter(loop);
   Py_INCREF(object);
   result = PyObject_CallMethodObjArgs(object, run_later, early ? Py_True : Py_False, NULL);
   if (result == NULL)
@@ -138,47 +168,14 @@ void uvb_python_later(uvb_loop *loop, int early) {
   Py_DECREF(object);
 }
 
-/* loop(address, object): what uvb_python_later calls. */
-static PyObject *loop_object(PyObject *module, PyObject *args) {
-  PyObject *address, *object;
-  uvb_loop *loop;
-  (void)module;
-  if (!PyArg_UnpackTuple(args, "loop", 2, 2, &address, &object))
-    return NULL;
-  loop = PyLong_AsVoidPtr(address);
-  if (loop == NULL)
-    return NULL;
-  loop->object = object;
-  Py_RETURN_NONE;
-}
-
-/* request(loop, object) -> the address of a new uvb_request. */
-static PyObject *request(PyObject *module, PyObject *args) {
-  PyObject *address, *object;
-  void *loop, *made;
-  (void)module;
-  if (!PyArg_UnpackTuple(args, "request", 2, 2, &address, &object))
-    return NULL;
-  loop = PyLong_AsVoidPtr(address);
-  if (loop == NULL)
-    return NULL;
-  made = uvb_request_new(loop, object);
-  return made == NULL ? PyErr_NoMemory() : PyLong_FromVoidPtr(made);
-}
-
 static PyMethodDef builtins[] = {
-    {"loop", loop_object, METH_VARARGS, NULL},
-    {"request", request, METH_VARARGS, NULL},
-    {"writer", uvb_writer, METH_O, NULL},
-    {"try_writer", uvb_try_writer, METH_O, NULL},
-    {"reader", uvb_reader, METH_VARARGS, NULL},
+    {"loop", uvb_loop_core, METH_VARARGS, NULL},
 #ifndef _WIN32
     {"receive", uvb_receive, METH_VARARGS, NULL},
 #ifdef SOCK_NONBLOCK
     {"accept", uvb_accept, METH_O, NULL},
 #endif
 #endif
-    {"senders", uvb_senders, METH_VARARGS, NULL},
     {"resolver", uvb_resolver, METH_VARARGS, NULL},
 };
 
@@ -192,7 +189,8 @@ int uvb_install(void *dict) {
   Py_XINCREF(failed);
   complete = PyUnicode_InternFromString("_complete");
   run_later = PyUnicode_InternFromString("_run_later");
-  ready = failed != NULL && complete != NULL && run_later != NULL && uvb_stream_names();
+  ready = failed != NULL && complete != NULL && run_later != NULL && uvb_core_ready() &&
+          uvb_stream_names();
   for (int i = 0; ready && i < COUNT; i++) {
     PyObject *function = PyCFunction_NewEx(&builtins[i], NULL, NULL);
     if (function != NULL && PyDict_SetItemString(dict, builtins[i].ml_name, function) == 0)

@@ -47,10 +47,9 @@ static PyObject *all_found(PyObject *self, const struct addrinfo *found) {
   return list;
 }
 
-/* found(request) -> the results of the lookup whose uvb_request is at that address, None when it
- * failed; the request is freed. */
-static PyObject *found(PyObject *self, PyObject *address) {
-  uvb_request *request = PyLong_AsVoidPtr(address);
+/* found(request) -> the results of the lookup that has this core, None when it failed. */
+static PyObject *found(PyObject *self, PyObject *core) {
+  const uvb_request *request = uvb_core_request(core);
   struct addrinfo *infos;
   PyObject *results = Py_None;
 
@@ -61,7 +60,6 @@ static PyObject *found(PyObject *self, PyObject *address) {
     Py_INCREF(results);
   else
     results = all_found(self, infos);
-  uvb_request_free(request);
   return results;
 }
 
@@ -85,7 +83,7 @@ static int is_plain(const char *text, Py_ssize_t size) {
 typedef struct {
   PyObject *encoded; /* what `host` is in: to be let go of */
   const char *host, *port;
-  void *at; /* a loop, or a request */
+  PyObject *at; /* the core of a loop, or of a request */
   int family, type, proto, flags;
   char port_text[16];
 } question;
@@ -93,7 +91,7 @@ typedef struct {
 /* Understand (at, host, service, family, type, proto, flags), if all are of the commonest types and
  * right. */
 static int understand(PyObject *self, PyObject *args, question *asked) {
-  PyObject *address, *host, *service;
+  PyObject *host, *service;
   long known = PyLong_AsLong(PyTuple_GetItem(self, 2)), port = -1;
   int ints = 0;
 
@@ -102,7 +100,7 @@ static int understand(PyObject *self, PyObject *args, question *asked) {
     PyObject *number = PyTuple_GetItem(args, 3 + i);
     ints += number != NULL && PyLong_Check(number); /* __index__ of others may close the loop */
   }
-  if (ints < 4 || !PyArg_ParseTuple(args, "OOOiiii", &address, &host, &service, &asked->family,
+  if (ints < 4 || !PyArg_ParseTuple(args, "OOOiiii", &asked->at, &host, &service, &asked->family,
                                     &asked->type, &asked->proto, &asked->flags)) {
     PyErr_Clear();
     return 0;
@@ -117,9 +115,15 @@ static int understand(PyObject *self, PyObject *args, question *asked) {
     return 0;
   asked->host = PyBytes_AsString(asked->encoded);
   asked->port = service == Py_None ? NULL : asked->port_text;
-  asked->at = PyLong_AsVoidPtr(address);
   snprintf(asked->port_text, sizeof asked->port_text, "%ld", port);
   return is_plain(asked->host, PyBytes_Size(asked->encoded));
+}
+
+static uvb_loop *usable_loop(PyObject *core) {
+  uvb_loop *loop = uvb_core_loop(core);
+
+  PyErr_Clear();
+  return loop == NULL || loop->closed ? NULL : loop;
 }
 
 /* numeric(loop, host, service, family, type, proto, flags) -> the results, or what
@@ -128,10 +132,11 @@ static int understand(PyObject *self, PyObject *args, question *asked) {
 static PyObject *numeric(PyObject *self, PyObject *args) {
   PyObject *results = Py_None;
   struct addrinfo *infos = NULL;
+  uvb_loop *loop;
   question asked;
 
-  if (understand(self, args, &asked)) {
-    int err = uvb_getaddrinfo_numeric(asked.at, asked.host, asked.port, asked.family, asked.type,
+  if (understand(self, args, &asked) && (loop = usable_loop(asked.at)) != NULL) {
+    int err = uvb_getaddrinfo_numeric(loop, asked.host, asked.port, asked.family, asked.type,
                                       asked.proto, asked.flags, &infos);
     results = err == 0 ? all_found(self, infos) : PyLong_FromLong(err);
     uv_freeaddrinfo(infos);
@@ -145,16 +150,15 @@ static PyObject *numeric(PyObject *self, PyObject *args) {
 /* begin(request, host, service, family, type, proto, flags) -> 0 or libuv's error: look up in a
  * thread what numeric() has understood, and returned 1 for. */
 static PyObject *begin(PyObject *self, PyObject *args) {
+  uvb_request *request;
   question asked;
   int err = UV_EINVAL;
 
-  if (understand(self, args, &asked)) {
-    uvb_request *request = asked.at;
+  if (understand(self, args, &asked) && (request = uvb_core_request(asked.at)) != NULL)
     err = uvb_getaddrinfo(&request->uv.getaddrinfo, request->loop, asked.host, asked.port,
                           asked.family, asked.type, asked.proto, asked.flags);
-  }
   Py_XDECREF(asked.encoded);
-  return PyLong_FromLong(err);
+  return PyErr_Occurred() ? NULL : PyLong_FromLong(err);
 }
 
 static PyMethodDef found_def = {"found", found, METH_O, NULL};

@@ -1,7 +1,4 @@
-/* Reads and writes of streams: the seam between C and Python where the messages pass.
- *
- * `object`, `on_read`, `protocol` and `raised` of a handle are borrowed: the Python object, which
- * its loop keeps until the close callback, holds the others. */
+/* Reads and writes of streams: the seam between C and Python where the messages pass. */
 #include "python.h"
 
 #ifdef PYPY_VERSION
@@ -11,6 +8,8 @@ void uvb_python_alloc(uvb_handle *handle) { uvb_on_alloc(handle->self); }
 void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
   uvb_on_read(handle->self, data, nread);
 }
+
+void uvb_python_returned(uvb_handle *handle) { (void)handle; } /* _core.py does it */
 
 void *uvb_python_keep(void *object, const char *data, size_t size) {
   void *copy = malloc(size);
@@ -29,22 +28,21 @@ void uvb_python_let_go(uvb_loop *loop, void *copy) {
 
 #else
 
-static PyObject *lend, *into;                    /* attributes of streams, */
+static PyObject *lend;                           /* a method of streams, */
 static PyObject *data_received, *buffer_updated; /* and of protocols */
 
 int uvb_stream_names(void) {
   lend = PyUnicode_InternFromString("_lend");
-  into = PyUnicode_InternFromString("_into");
   data_received = PyUnicode_InternFromString("data_received");
   buffer_updated = PyUnicode_InternFromString("buffer_updated");
-  return lend != NULL && into != NULL && data_received != NULL && buffer_updated != NULL;
+  return lend != NULL && data_received != NULL && buffer_updated != NULL;
 }
 
 /* Ask for the buffer of the next read. */
 void uvb_python_alloc(uvb_handle *handle) {
-  PyObject *object = handle->object, *result;
+  PyObject *object = ((uvb_core *)handle->core)->object, *result;
 
-  uvb_enter(handle->loop);
+  uvb_python_enter(handle->loop);
   Py_INCREF(object);
   result = PyObject_CallMethodObjArgs(object, lend, NULL);
   if (result == NULL)
@@ -53,11 +51,10 @@ void uvb_python_alloc(uvb_handle *handle) {
   Py_DECREF(object);
 }
 
-/* The read has landed: the buffer is its owner's again, who may resize it. */
-static void give_back(uvb_handle *handle) {
-  handle->into = NULL;
-  if (PyObject_SetAttr(handle->object, into, Py_None) < 0)
-    uvb_report();
+/* A buffer that was lent for one read is its owner's again, who may resize it. */
+void uvb_python_returned(uvb_handle *handle) {
+  if (handle->asks)
+    uvb_core_return(handle->core);
 }
 
 /* A protocol raised: its transport knows what to do, and raises what is for the loop. */
@@ -79,7 +76,8 @@ static void tell(PyObject *raised) {
 
 /* For a transport: run(protocol.data_received, payload), `run` being its context's. */
 static void read_protocol(uvb_handle *handle, PyObject *payload) {
-  PyObject *protocol = handle->protocol, *raised = handle->raised, *run = handle->on_read;
+  const uvb_core *core = handle->core;
+  PyObject *protocol = core->protocol, *raised = core->raised, *run = core->on_read;
   PyObject *method, *result = NULL;
 
   Py_INCREF(run);
@@ -100,14 +98,13 @@ static void read_protocol(uvb_handle *handle, PyObject *payload) {
 void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
   PyObject *payload;
 
-  uvb_enter(handle->loop);
+  uvb_python_enter(handle->loop);
   payload = handle->into != NULL ? PyLong_FromSsize_t(nread)
                                  : PyBytes_FromStringAndSize(data, nread);
-  if (handle->asks)
-    give_back(handle);
+  uvb_python_returned(handle);
   if (payload == NULL)
     uvb_report();
-  else if (handle->protocol != NULL)
+  else if (((uvb_core *)handle->core)->protocol != NULL)
     read_protocol(handle, payload);
   else
     uvb_hand_over(handle, payload);
@@ -125,14 +122,24 @@ void *uvb_python_keep(void *object, const char *data, size_t size) {
 void uvb_python_unkeep(void *object) { Py_DECREF((PyObject *)object); }
 
 void uvb_python_let_go(uvb_loop *loop, void *object) {
-  uvb_enter(loop);
+  uvb_python_enter(loop);
   Py_DECREF((PyObject *)object);
 }
 
-/* write_now(data) -> bool, see uvb_write_now; False as well for another type than bytes and
+static uvb_handle *stream_of(PyObject *core) {
+  uvb_handle *handle = uvb_core_handle(core);
+
+  if (handle == NULL || handle->uv.handle.type == UV_TCP ||
+      handle->uv.handle.type == UV_NAMED_PIPE)
+    return handle;
+  PyErr_SetString(PyExc_TypeError, "expected the core of a stream");
+  return NULL;
+}
+
+/* stream.write_now(data) -> bool, see uvb_write_now; False as well for another type than bytes and
  * in another thread than the loop's. */
-static PyObject *write_now(PyObject *capsule, PyObject *data) {
-  uvb_handle *handle = PyCapsule_GetPointer(capsule, NULL);
+PyObject *uvb_write_now_method(PyObject *core, PyObject *data) {
+  uvb_handle *handle = stream_of(core);
   Py_ssize_t size;
   char *bytes;
 
@@ -151,12 +158,10 @@ static PyObject *write_now(PyObject *capsule, PyObject *data) {
   }
 }
 
-static PyMethodDef write_now_def = {"write_now", write_now, METH_O, NULL};
-
-/* try_write(data) -> how many bytes were written, 0 for all that is not for it to deal with, or
- * libuv's error. */
-static PyObject *try_write(PyObject *capsule, PyObject *data) {
-  uvb_handle *handle = PyCapsule_GetPointer(capsule, NULL);
+/* stream.try_write(data) -> how many bytes were written, 0 for all that is not for it to deal with,
+ * or libuv's error. */
+PyObject *uvb_try_write_method(PyObject *core, PyObject *data) {
+  uvb_handle *handle = stream_of(core);
   uv_buf_t buffer;
   int sent = 0;
 
@@ -171,51 +176,96 @@ static PyObject *try_write(PyObject *capsule, PyObject *data) {
   return PyLong_FromLong(sent == UV_EAGAIN ? 0 : sent);
 }
 
-static PyMethodDef try_write_def = {"try_write", try_write, METH_O, NULL};
+/* The object that has the memory of a buffer, which is another one of a memoryview: CPython's
+ * garbage collector clears views although they are in use. A new reference, NULL when there is no
+ * such object. */
+static PyObject *owner_of(PyObject *buffer) {
+  PyObject *owner;
+  Py_buffer whole;
 
-/* A builtin of the handle at that address. */
-static PyObject *of_handle(PyMethodDef *def, PyObject *address) {
-  uvb_handle *handle = PyLong_AsVoidPtr(address);
-  PyObject *capsule, *function;
-  if (handle == NULL)
-    return NULL;
-  capsule = PyCapsule_New(handle, NULL, NULL);
-  if (capsule == NULL)
-    return NULL;
-  function = PyCFunction_NewEx(def, capsule, NULL);
-  Py_DECREF(capsule);
-  return function;
+  if (!PyMemoryView_Check(buffer)) {
+    Py_INCREF(buffer);
+    return buffer;
+  }
+  owner = PyObject_GetAttrString(buffer, "obj");
+  if (owner != NULL && PyObject_GetBuffer(owner, &whole, PyBUF_SIMPLE) == 0) {
+    PyBuffer_Release(&whole);
+    return owner;
+  }
+  PyErr_Clear();
+  Py_XDECREF(owner);
+  return NULL; /* its memory is not in one piece */
 }
 
-/* writer(address) -> write_now of the handle at that address. */
-PyObject *uvb_writer(PyObject *module, PyObject *address) {
-  (void)module;
-  return of_handle(&write_now_def, address);
+/* Has reads land in a writable buffer, which C keeps from now on, as whatever has it may neither go
+ * nor be resized. */
+static int lend_to(uvb_core *core, PyObject *buffer) {
+  PyObject *owner = owner_of(buffer);
+  Py_buffer view;
+  int failed;
+
+  failed = PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE);
+  if (!failed) {
+    while (core->lent.obj != NULL) /* giving one back may run any code */
+      uvb_core_return(core);
+    failed = PyObject_GetBuffer(owner != NULL ? owner : buffer, &core->lent, PyBUF_SIMPLE);
+    if (!failed) {
+      core->half.handle->into = view.buf;
+      core->half.handle->into_size = (size_t)view.len;
+    }
+    PyBuffer_Release(&view);
+  }
+  Py_XDECREF(owner);
+  return failed;
 }
 
-/* try_writer(address) -> its try_write. */
-PyObject *uvb_try_writer(PyObject *module, PyObject *address) {
-  (void)module;
-  return of_handle(&try_write_def, address);
-}
-
-/* reader(address, object, callback): whom uvb_python_read and uvb_python_poll call. With two more
- * arguments, a protocol and what takes the exceptions that it raises, `callback` is its context's
- * run. */
-PyObject *uvb_reader(PyObject *module, PyObject *args) {
-  PyObject *address, *object, *callback, *protocol = NULL, *raised = NULL;
-  uvb_handle *handle;
-  (void)module;
-  if (!PyArg_UnpackTuple(args, "reader", 3, 5, &address, &object, &callback, &protocol, &raised))
+/* stream.lend(buffer): the next read lands there, and then C has no part of it any more. */
+PyObject *uvb_lend(PyObject *core, PyObject *buffer) {
+  if (stream_of(core) == NULL || lend_to((uvb_core *)core, buffer) != 0)
     return NULL;
-  handle = PyLong_AsVoidPtr(address);
-  if (handle == NULL)
-    return NULL;
-  handle->object = object;
-  handle->on_read = callback;
-  handle->protocol = protocol;
-  handle->raised = raised;
   Py_RETURN_NONE;
+}
+
+/* stream.read_start(asks, into, callback, protocol, raised) -> 0 or libuv's error.
+ *
+ * `asks`: the object's _lend() is called before every read. `into`: the buffer of all reads, or
+ * None. `callback` is what uvb_python_read calls; when there are a protocol and what takes the
+ * exceptions that it raises, and not None, it is its context's `run`. */
+PyObject *uvb_read_start(PyObject *self, PyObject *args) {
+  uvb_core *core = (uvb_core *)self;
+  uvb_handle *handle = stream_of(self);
+  PyObject *asks, *into, *callback, *protocol, *raised;
+  int err;
+
+  if (handle == NULL ||
+      !PyArg_UnpackTuple(args, "read_start", 5, 5, &asks, &into, &callback, &protocol, &raised))
+    return NULL;
+  err = handle->uv.handle.type == UV_UNKNOWN_HANDLE
+            ? UV_EINVAL
+            : uv_read_start(&handle->uv.stream, uvb_alloc_cb, uvb_read_cb);
+  if (err != 0)
+    return PyLong_FromLong(err);
+  handle->asks = asks == Py_True;
+  uvb_core_call(core, callback, protocol == Py_None ? NULL : protocol,
+                raised == Py_None ? NULL : raised);
+  if (into != Py_None && lend_to(core, into) != 0) {
+    uv_read_stop(&handle->uv.stream);
+    return NULL;
+  }
+  return PyLong_FromLong(0);
+}
+
+/* stream.read_stop() -> 0 or libuv's error: nothing is read from now on. */
+PyObject *uvb_read_stop(PyObject *self, PyObject *none) {
+  uvb_handle *handle = stream_of(self);
+  int err;
+  (void)none;
+
+  if (handle == NULL)
+    return NULL;
+  err = uv_read_stop(&handle->uv.stream);
+  uvb_core_return((uvb_core *)self);
+  return PyLong_FromLong(err);
 }
 
 #endif

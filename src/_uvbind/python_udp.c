@@ -10,17 +10,15 @@ void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,
 
 void uvb_python_batch(uvb_handle *handle) { uvb_on_batch(handle->self); }
 
-void uvb_python_forget(uvb_handle *handle) { (void)handle; }
-
 #else
 
 enum { SENDERS = 64 };
 
 /* The address tuples of the last senders: making one costs as much as a datagram. */
-typedef struct {
+struct uvb_known_sender {
   struct sockaddr_in6 raw; /* or in its beginning a sockaddr_in */
   PyObject *tuple;
-} known_sender;
+};
 
 PyObject *uvb_address_tuple(const struct sockaddr *address) {
   char host[UVB_HOST_SIZE];
@@ -35,10 +33,10 @@ PyObject *uvb_address_tuple(const struct sockaddr *address) {
 }
 
 /* Returns a new reference. */
-static PyObject *sender_of(uvb_handle *handle, const struct sockaddr *address) {
+static PyObject *sender_of(uvb_core *core, const struct sockaddr *address) {
   const struct sockaddr_in *in4 = (const struct sockaddr_in *)address;
   const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-  known_sender *known;
+  uvb_known_sender *known;
   unsigned int slot;
   size_t size;
 
@@ -53,13 +51,13 @@ static PyObject *sender_of(uvb_handle *handle, const struct sockaddr *address) {
   } else
     return uvb_address_tuple(address);
 
-  if (handle->senders == NULL)
-    handle->senders = calloc(SENDERS, sizeof *known);
-  if (handle->senders == NULL)
+  if (core->senders == NULL)
+    core->senders = calloc(SENDERS, sizeof *known);
+  if (core->senders == NULL)
     return PyErr_NoMemory();
   slot ^= slot >> 16;
   slot ^= slot >> 8; /* ports are in network order: mix both of their bytes in */
-  known = (known_sender *)handle->senders + slot % SENDERS;
+  known = &core->senders[slot % SENDERS];
   if (known->tuple == NULL || memcmp(&known->raw, address, size) != 0) {
     PyObject *tuple = uvb_address_tuple(address);
     if (tuple == NULL)
@@ -73,50 +71,45 @@ static PyObject *sender_of(uvb_handle *handle, const struct sockaddr *address) {
   return known->tuple;
 }
 
-/* Lets go of what a handle holds; called through cffi, without the GIL. */
-void uvb_python_forget(uvb_handle *handle) {
-  PyGILState_STATE state;
-  if (handle->senders == NULL)
-    return;
-  state = PyGILState_Ensure();
-  for (int i = 0; i < SENDERS; i++)
-    Py_XDECREF(((known_sender *)handle->senders)[i].tuple);
-  PyGILState_Release(state);
-  free(handle->senders);
-  handle->senders = NULL;
+void uvb_forget_senders(uvb_known_sender *senders) {
+  for (int i = 0; senders != NULL && i < SENDERS; i++)
+    Py_XDECREF(senders[i].tuple);
+  free(senders);
 }
 
-static int add_to_batch(uvb_handle *handle, PyObject *payload, PyObject *sender,
+static int add_to_batch(const uvb_handle *handle, PyObject *payload, PyObject *sender,
                         PyObject *flags) {
+  uvb_core *core = handle->core;
   PyObject *datagram;
   int failure;
 
-  if (handle->batch == NULL)
-    handle->batch = PyList_New(0);
-  if (handle->batch == NULL)
+  if (core->kept == NULL)
+    core->kept = PyList_New(0);
+  if (core->kept == NULL)
     return -1;
   datagram = PyTuple_Pack(handle->batching, payload, sender, flags); /* perhaps without flags */
   if (datagram == NULL)
     return -1;
-  failure = PyList_Append(handle->batch, datagram);
+  failure = PyList_Append(core->kept, datagram);
   Py_DECREF(datagram);
   return failure;
 }
 
 void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,
                          const struct sockaddr *address, int flag_word) {
+  uvb_core *core = handle->core;
   PyObject *payload, *sender, *flags, *result = NULL;
   int failure = -1;
 
-  uvb_enter(handle->loop);
+  uvb_python_enter(handle->loop);
   payload = PyBytes_FromStringAndSize(data, nread);
-  sender = sender_of(handle, address);
+  sender = sender_of(core, address);
   flags = PyLong_FromLong(flag_word);
   if (payload != NULL && sender != NULL && flags != NULL) {
     if (handle->batching)
       failure = add_to_batch(handle, payload, sender, flags);
     else {
-      PyObject *object = handle->object, *callback = handle->on_read;
+      PyObject *object = core->object, *callback = core->on_read;
       Py_INCREF(object);
       Py_INCREF(callback);
       result = PyObject_CallFunctionObjArgs(callback, object, payload, sender, flags, Py_None,
@@ -135,11 +128,12 @@ void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,
 }
 
 void uvb_python_batch(uvb_handle *handle) {
-  PyObject *batch = handle->batch, *object = handle->object, *callback = handle->on_read;
-  PyObject *result;
+  uvb_core *core = handle->core;
+  PyObject *batch, *object = core->object, *callback = core->on_read, *result;
 
-  uvb_enter(handle->loop);
-  handle->batch = NULL;
+  uvb_python_enter(handle->loop);
+  batch = core->kept;
+  core->kept = NULL;
   if (batch == NULL) /* there was no memory for any of it, which has been reported */
     return;
   Py_INCREF(object);
@@ -151,6 +145,22 @@ void uvb_python_batch(uvb_handle *handle) {
   Py_DECREF(callback);
   Py_DECREF(object);
   Py_DECREF(batch);
+}
+
+/* udp.recv_start(batching, callback) -> 0 or libuv's error: `callback` gets what arrives. */
+PyObject *uvb_recv_start(PyObject *self, PyObject *args) {
+  uvb_handle *handle = uvb_core_handle(self);
+  PyObject *callback;
+  int batching, err;
+
+  if (handle == NULL || !PyArg_ParseTuple(args, "iO", &batching, &callback))
+    return NULL;
+  err = handle->uv.handle.type != UV_UDP || uv_is_closing(&handle->uv.handle)
+            ? UV_EINVAL
+            : uvb_udp_recv_start(handle, batching);
+  if (err == 0)
+    uvb_core_call((uvb_core *)self, callback, NULL, NULL);
+  return PyLong_FromLong(err);
 }
 
 #endif

@@ -41,7 +41,7 @@ static PyObject *look_up(PyObject *book, PyObject *pack, PyObject *address) {
 static uvb_handle *udp_of(PyObject *self, PyObject **book, PyObject **pack) {
   *book = PyTuple_GetItem(self, 1);
   *pack = PyTuple_GetItem(self, 2);
-  return PyCapsule_GetPointer(PyTuple_GetItem(self, 0), NULL);
+  return uvb_core_handle(PyTuple_GetItem(self, 0));
 }
 
 static int usable(uvb_handle *handle) {
@@ -196,22 +196,22 @@ static PyMethodDef send_now_def = {"send_now", send_now, METH_VARARGS, NULL};
 static PyMethodDef try_send_def = {"try_send", try_send, METH_VARARGS, NULL};
 static PyMethodDef send_batch_def = {"send_batch", send_batch, METH_VARARGS, NULL};
 
-/* senders(address, pack) -> (send_now, try_send, send_batch) of the handle at that address. */
-PyObject *uvb_senders(PyObject *module, PyObject *args) {
+/* udp.senders(pack) -> its (send_now, try_send, send_batch), each with the core, a book of addresses
+ * and `pack` as its self. */
+PyObject *uvb_senders(PyObject *core, PyObject *pack) {
   static PyMethodDef *const defs[] = {&send_now_def, &try_send_def, &send_batch_def};
   enum { COUNT = sizeof defs / sizeof *defs };
-  PyObject *address, *pack, *capsule, *book, *self, *function, *all;
-  uvb_handle *handle;
-  (void)module;
+  PyObject *book, *self, *function, *all;
+  const uvb_handle *handle = uvb_core_handle(core);
 
-  if (!PyArg_UnpackTuple(args, "senders", 2, 2, &address, &pack))
-    return NULL;
-  handle = PyLong_AsVoidPtr(address);
   if (handle == NULL)
     return NULL;
-  capsule = PyCapsule_New(handle, NULL, NULL);
+  if (handle->uv.handle.type != UV_UDP) {
+    PyErr_SetString(PyExc_TypeError, "expected the core of a UDP handle");
+    return NULL;
+  }
   book = PyDict_New();
-  self = capsule != NULL && book != NULL ? PyTuple_Pack(3, capsule, book, pack) : NULL;
+  self = book != NULL ? PyTuple_Pack(3, core, book, pack) : NULL;
   all = self != NULL ? PyTuple_New(COUNT) : NULL;
   for (int i = 0; all != NULL && i < COUNT; i++) {
     function = PyCFunction_NewEx(defs[i], self, NULL);
@@ -222,7 +222,6 @@ PyObject *uvb_senders(PyObject *module, PyObject *args) {
   }
   Py_XDECREF(self);
   Py_XDECREF(book);
-  Py_XDECREF(capsule);
   return all;
 }
 

@@ -60,7 +60,7 @@ static void signal_cb(uv_signal_t *signal, int signum) {
   uvb_metrics_signalled(ours->loop);
   if (ours->oneshot)
     uvb_signal_stop(ours);
-  uvb_on_signal(ours->self, signum);
+  uvb_on_signal(uvb_python_self(ours), signum);
 }
 
 int uvb_signal_start(uvb_handle *handle, int signum, int oneshot) {

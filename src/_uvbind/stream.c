@@ -77,9 +77,11 @@ static ssize_t after_last(const uv_stream_t *stream) {
 }
 
 void uvb_read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer) {
-  if (((uvb_handle *)stream->data)->loop->forked)
+  uvb_handle *ours = stream->data;
+
+  if (ours->loop->forked)
     return;
-  if (nread == UV_ENOBUFS && ((uvb_handle *)stream->data)->asks)
+  if (nread == UV_ENOBUFS && ours->asks)
     return; /* Python lent no buffer, and has said why */
   if (nread == UV_EOF && buffer->base == NULL) { /* libuv has concluded so, and not read it */
     ssize_t found = after_last(stream);
@@ -89,9 +91,12 @@ void uvb_read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer) {
       nread = found;
   }
   if (nread > 0)
-    uvb_python_read(stream->data, buffer->base, nread);
-  else if (nread < 0 || ((uvb_handle *)stream->data)->asks)
-    uvb_on_read(((uvb_handle *)stream->data)->self, NULL, nread); /* 0: nothing after all */
+    uvb_python_read(ours, buffer->base, nread);
+  else if (nread < 0 || ours->asks) { /* 0: nothing after all */
+    uvb_python_enter(ours->loop);
+    uvb_python_returned(ours);
+    uvb_on_read(uvb_python_self(ours), NULL, nread);
+  }
 }
 
 /* What a write could not send at once, until libuv has. */
@@ -107,7 +112,7 @@ static void rest_written(uv_write_t *req, int status) {
   uvb_python_let_go(ours->loop, rest->kept);
   free(rest);
   if (status < 0 && status != UV_ECANCELED)
-    uvb_on_write_failed(ours->self, status);
+    uvb_on_write_failed(uvb_python_self(ours), status);
 }
 
 /* A write without a callback: 1 when the bytes (of `object`) are on their way. 0, with nothing

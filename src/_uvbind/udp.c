@@ -42,7 +42,7 @@ static void keep_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
 
   if (flags & UV_UDP_MMSG_CHUNK) {
     if (!uv_is_closing((uv_handle_t *)udp))
-      uvb_on_datagram(ours->self, buffer->base, nread, known(ours, sender),
+      uvb_on_datagram(uvb_python_self(ours), buffer->base, nread, known(ours, sender),
                       flags & UV_UDP_PARTIAL);
   } else { /* libuv gives the buffer back: that was all */
     ours->in_batch = 0;
@@ -90,7 +90,7 @@ static void recv_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
   /* An error is also in the socket's error queue when the kernel keeps one. A socket that was said
    * to be readable and is not has errors in there only. */
   if ((nread < 0 || empty) && uvb_udp_tell_errors(ours) == 0 && nread < 0)
-    uvb_on_datagram(ours->self, NULL, nread, NULL, 0);
+    uvb_on_datagram(uvb_python_self(ours), NULL, nread, NULL, 0);
 }
 
 int uvb_udp_recv_start(uvb_handle *handle, int batch) {
@@ -123,7 +123,7 @@ static void rest_sent(uv_udp_send_t *req, int status) {
   uvb_python_let_go(ours->loop, rest->kept);
   free(rest);
   if (status < 0 && status != UV_ECANCELED)
-    uvb_on_write_failed(ours->self, status);
+    uvb_on_write_failed(uvb_python_self(ours), status);
 }
 
 /* A send without a callback: 0 when the datagram (the bytes of `object`) is on its way, or

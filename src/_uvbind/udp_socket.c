@@ -216,7 +216,7 @@ int uvb_udp_tell_errors(uvb_handle *handle) {
          uv_fileno((uv_handle_t *)udp, &sock) == 0 && (told > 0 || queues_errors(sock)) &&
          (error = next_error(sock)) != 0) {
     told++;
-    uvb_on_datagram(handle->self, NULL, uv_translate_sys_error(error), NULL, 0);
+    uvb_on_datagram(uvb_python_self(handle), NULL, uv_translate_sys_error(error), NULL, 0);
   }
   return told;
 }

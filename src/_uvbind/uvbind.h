@@ -4,8 +4,10 @@
 
 #include <Python.h> /* first: it sets feature macros; PyPy's defines PYPY_VERSION */
 
-#include <stdlib.h> /* which Python.h leaves out of its limited API from 3.11 on */
-
+#include <errno.h> /* these four Python.h leaves out of its limited API from 3.11 on */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <uv.h>
 
 #include "compat.h"
@@ -33,7 +35,8 @@ typedef struct uvb_passenger uvb_passenger;
 
 struct uvb_loop {
   uv_loop_t uv;
-  void *self;
+  void *self; /* as of handles */
+  void *core;
   unsigned long owner;  /* ident of the thread that uses the loop, 0 when none does */
   int running;
   int looking_up;       /* that thread waits in a lookup that blocks */
@@ -42,6 +45,7 @@ struct uvb_loop {
   char *datagrams;      /* and what recvmmsg receives here */
   int internal_handles; /* ours that are closing */
   int closing;
+  int closed; /* libuv has no part of it any more */
 
   uv_poll_t wakeup; /* a signal came for Python */
   int wakeup_fd;
@@ -55,7 +59,6 @@ struct uvb_loop {
   uv_check_t later; /* Python has something to do after the poll, */
   uv_idle_t awake;  /* which is not to wait, */
   int has_before;   /* and had before the poll that is under way */
-  void *object;    /* python.c: a borrowed reference to the Python object */
 
   uv_prepare_t before_poll; /* the last thing in a turn before it may wait */
 
@@ -64,33 +67,28 @@ struct uvb_loop {
   uint64_t idle_before; /* and found so much measured, */
   uint64_t forgotten;   /* without what signals have had libuv forget */
 
-  int has_gil;
-  int gil_state;
+  void *thread_state; /* python.c: of the thread that runs the loop without the GIL */
 };
 
+/* The memory of a handle or a request stays until both its core and libuv are done with it. */
 struct uvb_handle {
-  void *self; /* the cffi handle of the Python object */
+  void *self; /* the cffi handle of the Python object, for the crossings */
+  void *core; /* core.c: what C keeps of Python; NULL on PyPy, where _core.py keeps it */
   uvb_loop *loop;
+  int closed; /* by libuv; with passengers Python is told later */
   int asks;   /* Python is asked for the buffer of every read */
   char *into; /* where a read is to land: the caller's buffer */
   size_t into_size;
-  void *object;   /* python*.c: borrowed references to the Python object, */
-  void *on_read;  /* its callback of reads, or a Poll's, */
-  void *protocol; /* and for a transport its protocol */
-  void *raised;   /* and what takes the protocol's exceptions */
   uvb_passenger *passengers; /* passing.c: for each request that passes it */
-  int closed;    /* by libuv; Python may not have been told yet */
   int oneshot;   /* signals */
   int events;    /* polls: for which they watch */
   int listens;   /* servers */
   int backlog;   /* how many connections may wait for accept(), */
   int *waiting;  /* those that do, */
   int waiting_count;
-  int leaves; /* and whether the callback has left the newest to them */
+  int leaves;    /* and whether the callback has left the newest to them */
   int batching;  /* datagrams: handed over in batches, of tuples with so many parts, */
   int batched;   /* of which one has so many by now */
-  void *batch;   /* python.c: a list, */
-  void *senders; /* and the addresses of the last senders, */
   int no_senders; /* unless datagrams come here without */
   int in_batch;   /* libuv has received several datagrams and hands them over, */
   int found;      /* has found any since it last found none, */
@@ -100,8 +98,9 @@ struct uvb_handle {
 
 struct uvb_request {
   union uv_any_req uv; /* first: libuv's request and ours have one address */
-  void *self;          /* as of handles; python.c: a borrowed reference to the Python object */
+  void *self, *core;   /* as of handles */
   uvb_loop *loop;
+  int done;      /* libuv has called back, or did not take it */
   int cancelled; /* lookups: libuv will call back, */
   int abandoned; /* libuv has forgotten it, Python will call back, */
   int counted;   /* a thread was at work on it when this process was forked off */
@@ -112,14 +111,19 @@ struct uvb_request {
 void uvb_python_alloc(uvb_handle *handle);
 void uvb_python_poll(uvb_handle *handle, int status, int events);
 void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread);
+void uvb_python_returned(uvb_handle *handle);
+/* A callback takes the GIL before it enters Python; the loop lets go of it before it may wait. */
+void uvb_python_enter(uvb_loop *loop);
+/* For a crossing: enters, and returns the cffi handle of the Python object of a uvb_handle. */
+void *uvb_python_self(void *handle);
 void uvb_python_leave(uvb_loop *loop);
+void uvb_python_closed(uvb_handle *handle);
 void uvb_python_datagram(uvb_handle *handle, const char *data, ssize_t nread,
                          const struct sockaddr *sender, int flags);
 void uvb_python_batch(uvb_handle *handle);
 void uvb_python_request(uvb_request *request, int status);
 void uvb_python_later(uvb_loop *loop, int early);
 void uvb_loop_catch_up(uvb_loop *loop);
-void uvb_python_forget(uvb_handle *handle);
 void *uvb_python_keep(void *object, const char *data, size_t size);
 void uvb_python_unkeep(void *kept); /* right after uvb_python_keep, by the same caller */
 void uvb_python_let_go(uvb_loop *loop, void *kept);

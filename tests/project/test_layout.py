@@ -21,7 +21,7 @@ PACKAGE = Path(uvbind.__file__).parent
 LAYERS = [
     ["_uvbind"],
     ["_ctypes", "_errors", "_check", "_callbacks", "_version"],
-    ["_address"],
+    ["_address", "_core"],
     ["_wakeup", "_network", "_ownership"],
     ["_metrics", "_dns_threads", "_dns_arguments", "_multicast"],
     ["_loop_inside"],

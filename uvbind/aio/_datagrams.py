@@ -81,7 +81,7 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
         self._try_send: Any = self._plain_try_send
         self._send_batch: Any = _not_now
         if FAST:
-            _, self._try_send, self._send_batch = FAST["senders"](udp._address, self._raw)
+            _, self._try_send, self._send_batch = udp._core.senders(self._raw)
         else:
             self._book: dict[Any, Any] = {}
         self._parts = _PARTS[sock.family]

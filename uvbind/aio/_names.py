@@ -64,7 +64,7 @@ class Names(_Base):  # type: ignore[misc]
         if self._debug or getattr(socket.getaddrinfo, "__globals__", None) is not vars(socket):
             return await super().getaddrinfo(host, port, **hints)
         arguments = (host, port, family, type, proto, flags)
-        results = numeric(uv._address, *arguments)
+        results = numeric(uv._core, *arguments)
         if results.__class__ is list:
             return results
         if results == 1:  # a name, in arguments of the commonest types

@@ -84,7 +84,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
             raise
         self._context: contextvars.Context | None = None  # while libuv reads, and so
         self._fills = False  # into buffers of the protocol's
-        self._try_write = FAST["try_writer"](stream._address) if FAST else _not_now
+        self._try_write = stream._core.try_write if FAST else _not_now
         loop._streams[fd] = self
         # What asyncio's class adds to its base, which tests/aio/test_transports.py compares.
         self._eof = self._paused = False
@@ -155,7 +155,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
                 raise RuntimeError("get_buffer() returned an empty buffer")
             if self._context is context:  # or else it stopped reading
                 what = "Fatal read error on socket transport"
-                self._stream._borrow(buffer)
+                self._stream._core.lend(buffer)
         except BaseException as exception:
             self._raised(exception, what)
 

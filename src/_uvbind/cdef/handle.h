@@ -8,6 +8,13 @@ typedef enum {
   UV_TCP,
   UV_TTY,
   UV_UDP,
+  UV_ASYNC,
+  UV_CHECK,
+  UV_IDLE,
+  UV_POLL,
+  UV_PREPARE,
+  UV_SIGNAL,
+  UV_TIMER,
   ...
 } uv_handle_type;
 

@@ -8,5 +8,4 @@ enum uv_poll_event {
   ...
 };
 
-int uv_poll_init(uv_loop_t *loop, uv_poll_t *poll, int fd);
 int uv_poll_stop(uv_poll_t *poll);

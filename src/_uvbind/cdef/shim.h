@@ -10,6 +10,7 @@ enum { UVB_SOCKADDR_SIZE = 128, UVB_HOST_SIZE = 64 };
 /* Loops. */
 uvb_loop *uvb_loop_new(void *self, int *error);
 int uvb_loop_close(uvb_loop *loop);
+void uvb_loop_free(uvb_loop *loop);
 int uvb_loop_run(uvb_loop *loop, int mode, unsigned long thread);
 uv_loop_t *uvb_loop_uv(uvb_loop *loop);
 unsigned int uvb_loop_active_requests(const uvb_loop *loop);
@@ -38,11 +39,12 @@ typedef struct {
 void uvb_loop_measure(uvb_loop *loop, uvb_metrics *metrics);
 uint64_t uvb_loop_idle_time(uvb_loop *loop);
 
-/* Handles. Python gives the memory back in the close callback. */
+/* Handles. */
 uvb_handle *uvb_handle_new(uvb_loop *loop, void *self);
+int uvb_handle_init(uvb_handle *handle, int type, int argument);
 void uvb_handle_free(uvb_handle *handle);
 void *uvb_handle_uv(uvb_handle *handle);
-void uvb_handle_close(uvb_handle *handle);
+int uvb_handle_close(uvb_handle *handle);
 int uvb_listen(uvb_handle *server, int backlog);
 void uvb_connection_waits(uvb_handle *server);
 int uvb_handle_accept(uvb_handle *server, uvb_handle *client);
@@ -72,9 +74,9 @@ int uvb_poll_start(uvb_handle *handle, int events);
 int uvb_signal_start(uvb_handle *handle, int signum, int oneshot);
 int uvb_signal_stop(uvb_handle *handle);
 
-/* Requests: one block of memory fits any kind, libuv's struct lies at its beginning; Python
- * frees it after the callback. */
+/* Requests: one block of memory fits any kind, libuv's struct lies at its beginning. */
 void *uvb_request_new(uvb_loop *loop, void *self);
+void uvb_request_done(void *request);
 void uvb_request_free(void *request);
 
 /* Names (dns.c). The results of `_now` and `_numeric` are there when they return, those of the

@@ -5,8 +5,6 @@ typedef int uv_os_sock_t;
 #define UV_TCP_REUSEPORT ...
 #define UV_NONBLOCK_PIPE ...
 
-int uv_tcp_init(uv_loop_t *loop, uv_tcp_t *tcp);
-int uv_tcp_init_ex(uv_loop_t *loop, uv_tcp_t *tcp, unsigned int flags);
 int uv_tcp_open(uv_tcp_t *tcp, uv_os_sock_t sock);
 int uv_tcp_nodelay(uv_tcp_t *tcp, int enable);
 int uv_tcp_keepalive(uv_tcp_t *tcp, int enable, unsigned int delay);

@@ -1,7 +1,6 @@
 typedef ... uv_timer_t;
 typedef void (*uv_timer_cb)(uv_timer_t *timer);
 
-int uv_timer_init(uv_loop_t *loop, uv_timer_t *timer);
 int uv_timer_start(uv_timer_t *timer, uv_timer_cb callback, uint64_t timeout, uint64_t repeat);
 int uv_timer_stop(uv_timer_t *timer);
 int uv_timer_again(uv_timer_t *timer);

@@ -12,7 +12,6 @@ typedef enum { UV_LEAVE_GROUP, UV_JOIN_GROUP, ... } uv_membership;
 #define UV_UDP_LINUX_RECVERR ...
 #define UV_UDP_RECVMMSG ...
 
-int uv_udp_init_ex(uv_loop_t *loop, uv_udp_t *udp, unsigned int flags);
 int uv_udp_getpeername(const uv_udp_t *udp, struct sockaddr *name, int *namelen);
 int uv_udp_getsockname(const uv_udp_t *udp, struct sockaddr *name, int *namelen);
 int uv_udp_set_membership(uv_udp_t *udp, const char *group, const char *interface,
