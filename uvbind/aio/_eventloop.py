@@ -86,6 +86,9 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
 
     def _run_once(self) -> None:
         """What asyncio repeats until it is stopped: here libuv repeats it."""
+        if self.uv._forked:
+            self._run_in_child()
+            return
         try:
             self._wake()  # for what was there before the loop ran
             self._signalled()  # also those that an exception left
@@ -93,6 +96,27 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
         except BaseException:
             self._recover()
             raise
+
+    def _run_in_child(self) -> None:
+        """A turn in a forked child, without libuv, whose loop is the parent's.
+
+        So a coroutine that forked can end in the child as well, and asyncio.run() can cancel the
+        other tasks there. Raises RuntimeError where the loop would have to wait.
+        """
+        ready = self._ready
+        if not ready and not self._stopping:
+            self.uv._raise_unless_usable()
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    async def shutdown_default_executor(self, *timeout: Any) -> None:
+        """Wait for the threads of the executor to end, of which a forked child has none."""
+        if self.uv._forked:
+            self._executor_shutdown_called = True
+        else:
+            await super().shutdown_default_executor(*timeout)
 
     def _recover(self) -> None:
         """What a signal handler raised may have left any line of ours: look at everything anew."""
@@ -195,6 +219,8 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
 
     def _start_timer(self, when: float) -> None:
         """Take a turn at that time. It may be before it, which the turn sees, and starts anew."""
+        if self.uv._forked:
+            return  # until its fork() was called, then the next turn does it
         self.uv.update_time()
         delay = min(max(0.0, when - self.time()) * 1000, _LONGEST)
         self._timer.start(self._on_timer, math.ceil(delay))
