@@ -6,6 +6,7 @@ import operator
 import socket
 from typing import Any
 
+_VERBS = ("recv", "recv_into", "recvfrom", "send", "sendall", "sendto")
 Socket: Any = socket.socket  # also while a test has put something else in its place
 
 
@@ -61,6 +62,14 @@ def handed_over(name: str, value: Any) -> int:
             f"{name}: expected a socket or a file descriptor, not {type(value).__name__}; "
             "of an object that closes its descriptor itself, hand over os.dup(fileno())"
         )
+    if not isinstance(value, int):
+        kind = type(value)
+        for verb in _VERBS:
+            if getattr(kind, verb) is not getattr(Socket, verb):
+                raise TypeError(
+                    f"{name}: {kind.__name__} has a {verb}() of its own, as for TLS, and libuv "
+                    "would read and write without it; hand over a plain socket.socket"
+                )
     return descriptor(name, value)
 
 

@@ -6,6 +6,8 @@ is closed by garbage collection.
 
 from __future__ import annotations
 
+import socket
+import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
@@ -18,6 +20,10 @@ from uvbind._uvbind import ffi, lib
 
 Self = TypeVar("Self", bound="Handle")
 
+_KINDS: dict[int, str] = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "datagram"}
+# The handles whose descriptors others may know the numbers of, by number, until the next of it.
+_owners: dict[int, weakref.ref[Handle]] = {}
+
 
 class Handle:
     """The base of all handles. Wraps uv_handle_t."""
@@ -29,6 +35,7 @@ class Handle:
     _core: Any = None  # which keeps all that C needs, and the memory behind the views
     _c: Any = None  # and None when the close callback has run
     _callback: Any = None  # of those that have one
+    _known_fd = -1  # its descriptor, once somebody may know the number
 
     def __init__(self, loop: Loop, ctype: str, kind: int, argument: int = 0) -> None:
         """`kind`, `argument`: which of libuv's handles it is, and what its init function takes."""
@@ -102,9 +109,13 @@ class Handle:
         Raises UVError: EINVAL for handles without one, EBADF when there is none yet. Wraps
         uv_fileno.
         """
-        fd = ffi.new("uv_os_fd_t *")
-        check(lib.uv_fileno(self._open_handle(), fd), "fileno")
-        return int(fd[0])
+        found = ffi.new("uv_os_fd_t *")
+        check(lib.uv_fileno(self._open_handle(), found), "fileno")
+        fd = int(found[0])
+        if self._known_fd != fd:
+            self._known_fd = fd
+            _owners[fd] = weakref.ref(self)
+        return fd
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
@@ -185,17 +196,32 @@ class SocketBuffers(Handle):
     def recv_buffer_size(self, size: int) -> None:
         self._buffer_size(lib.uv_recv_buffer_size, _check.integer("size", size, 1, 2**31 - 1))
 
-    def _take_over(self, sock: Any, wanted: int, kind: str, libuv_open: Callable[..., int]) -> None:
-        """Give a socket of the caller's to libuv, which checks next to nothing itself."""
-        fd = _check.handed_over("sock", sock)
+    def _take_over(
+        self, name: str, file: Any, kind: int, libuv_open: Callable[[Any, int], int]
+    ) -> None:
+        """Give a descriptor of the caller's to libuv, which checks next to nothing itself.
+
+        `kind`: the type of socket that it has to be.
+        """
+        fd = _check.handed_over(name, file)
         uv = self._open()
-        if check(lib.uvb_socket_type(fd), f"sock: {fd}") != wanted:
-            raise uv_error(lib.UV_EINVAL, f"sock: {fd} is not a {kind} socket")
         if self._in_use():
-            raise uv_error(lib.UV_EBUSY, "open: this handle has a socket already")
-        check(libuv_open(uv, fd), f"sock: {fd}")
-        if isinstance(sock, _check.Socket):
-            sock.detach()
+            kind_of_fd = "socket" if name == "sock" else "descriptor"
+            raise uv_error(lib.UV_EBUSY, f"open: this handle has a {kind_of_fd} already")
+        self._check_descriptor(f"{name}: {fd}", fd, kind)
+        owner = _owner(fd)
+        if owner is not None:
+            what = f"{name}: {fd} belongs to {owner!r}; hand over os.dup() of it"
+            raise uv_error(lib.UV_EEXIST, what)
+        check(libuv_open(uv, fd), f"{name}: {fd}")
+        self._known_fd = fd
+        _owners[fd] = weakref.ref(self)
+        if isinstance(file, _check.Socket):
+            file.detach()
+
+    def _check_descriptor(self, what: str, fd: int, kind: int) -> None:
+        if check(lib.uvb_socket_type(fd), what) != kind:
+            raise uv_error(lib.UV_EINVAL, f"{what} is not a {_KINDS[kind]} socket")
 
     def _apply_options(self) -> None:
         """There is a socket now, which gets the options that were set before."""
@@ -223,6 +249,15 @@ class SocketBuffers(Handle):
         value = ffi.new("int *", size)
         check(function(self._open_handle(), value), "buffer size")
         return int(value[0])
+
+
+def _owner(fd: int) -> Handle | None:
+    """Return the open handle, of whichever loop, that has this descriptor."""
+    known = _owners.get(fd)
+    handle = None if known is None else known()
+    if handle is None or handle._uv is None or handle._known_fd != fd:
+        return None
+    return handle
 
 
 @crossing

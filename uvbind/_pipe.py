@@ -140,25 +140,15 @@ class Pipe(Stream):
     # -- descriptors
 
     def open(self, file: Any) -> None:
-        """Take over a connected socket or one end of a pipe.
+        """Take over a stream socket or one end of a pipe.
 
         `file`: a socket object, which is detached, or a descriptor, which is libuv's to close
-        from then on. When this raises, UVError (EEXIST, EBADF, EINVAL when it is neither), it
-        stays the caller's. Wraps uv_pipe_open.
+        from then on, and non-blocking with its duplicates. When this raises, it stays the
+        caller's: TypeError for an SSLSocket and others with a recv() or send() of their own,
+        UVError (EEXIST when a handle has it, EBADF, EINVAL when it is neither). Wraps
+        uv_pipe_open.
         """
-        fd = _check.handed_over("file", file)
-        uv = self._open()
-        try:
-            mode = os.fstat(fd).st_mode
-        except OSError as error:
-            raise uv_error(translate_sys_error(error.errno or 0), f"file: {fd}") from None
-        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
-            raise uv_error(lib.UV_EINVAL, f"file: {fd} is neither a socket nor a pipe")
-        if self._in_use():
-            raise uv_error(lib.UV_EBUSY, "open: this handle has a descriptor already")
-        check(lib.uv_pipe_open(uv, fd), f"file: {fd}")
-        if isinstance(file, _check.Socket):
-            file.detach()
+        self._open_as("file", file, lib.uv_pipe_open)
 
     def accept(self, client: Stream | None = None) -> Any:
         """Take a connection, see Stream.accept(), or a handle that was passed to an ipc pipe.
@@ -183,6 +173,16 @@ class Pipe(Stream):
         return _CLASSES.get(lib.uv_pipe_pending_type(self._open()))
 
     # -- for the other modules
+
+    def _check_descriptor(self, what: str, fd: int, kind: int) -> None:
+        try:
+            mode = os.fstat(fd).st_mode
+        except OSError as error:
+            raise uv_error(translate_sys_error(error.errno or 0), what) from None
+        if stat.S_ISSOCK(mode):
+            super()._check_descriptor(what, fd, kind)
+        elif not stat.S_ISFIFO(mode):
+            raise uv_error(lib.UV_EINVAL, f"{what} is neither a socket nor a pipe")
 
     def _bind(self, name: Name, no_truncate: bool) -> None:
         raw, flags = _pack(name, no_truncate)

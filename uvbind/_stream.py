@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -185,6 +186,14 @@ class Stream(Writing):
         return bool(lib.uv_is_readable(self._open_stream()))
 
     # -- for the other modules
+
+    def _open_as(self, name: str, file: Any, libuv_open: Callable[[Any, int], int]) -> None:
+        self._take_over(name, file, socket.SOCK_STREAM, libuv_open)
+        # libuv takes a socket for connected that is not, or listens.
+        if lib.uvb_socket_is_unconnected(self._known_fd):
+            self._failed_to_connect = True
+            self._use_fast_lane(False)
+        self._apply_options()
 
     def _connect(
         self: Self,

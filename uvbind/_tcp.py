@@ -89,14 +89,15 @@ class TCP(Stream):
         self._apply_options()
 
     def open(self, sock: Any) -> None:
-        """Take over a connected or listening stream socket.
+        """Take over a stream socket, connected, listening or neither.
 
         `sock`: a socket object, which is detached, or a descriptor, which is libuv's to close
-        from then on. When this raises, UVError (EEXIST, EBADF, EINVAL when it is no stream
-        socket), it stays the caller's. Wraps uv_tcp_open.
+        from then on, and non-blocking with its duplicates. When this raises, it stays the
+        caller's: TypeError for an SSLSocket and others with a recv() or send() of their own,
+        UVError (EEXIST when a handle has it, EBADF, EINVAL when it is no stream socket). Wraps
+        uv_tcp_open.
         """
-        self._take_over(sock, socket.SOCK_STREAM, "stream", lib.uv_tcp_open)
-        self._apply_options()
+        self._open_as("sock", sock, lib.uv_tcp_open)
 
     # -- options, which are remembered while there is no socket
 

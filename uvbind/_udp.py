@@ -94,11 +94,12 @@ class UDP(UDPSending, UDPOptions):
         """Take over a datagram socket.
 
         `sock`: a socket object, which is detached, or a descriptor, which is libuv's to close
-        from then on. Its SO_REUSEADDR stays as the caller has it, although libuv would set it.
-        When this raises, UVError (EEXIST, EBADF, EINVAL when it is no datagram socket), it stays
-        the caller's. Wraps uv_udp_open.
+        from then on, and non-blocking with its duplicates. Its SO_REUSEADDR stays as the caller
+        has it, although libuv would set it. When this raises, it stays the caller's: TypeError
+        for sockets with a recv() or send() of their own, UVError (EEXIST when a handle has it,
+        EBADF, EINVAL when it is no datagram socket). Wraps uv_udp_open.
         """
-        self._take_over(sock, socket.SOCK_DGRAM, "datagram", lib.uvb_udp_open)
+        self._take_over("sock", sock, socket.SOCK_DGRAM, lib.uvb_udp_open)
 
     def open_ex(self, sock: Any, *, reuseaddr: bool = False, reuseport: bool = False) -> None:
         """As open(), and set SO_REUSEADDR or SO_REUSEPORT; needs libuv 1.52.
@@ -113,7 +114,7 @@ class UDP(UDPSending, UDPOptions):
         def opened(uv: Any, fd: int) -> int:
             return int(lib.uvb_udp_open_ex(uv, fd, flags))
 
-        self._take_over(sock, socket.SOCK_DGRAM, "datagram", opened)
+        self._take_over("sock", sock, socket.SOCK_DGRAM, opened)
 
     def getsockname(self) -> Address:
         """Return the address that the socket is bound to. Wraps uv_udp_getsockname."""

@@ -1,6 +1,12 @@
 /* Socket addresses between libuv's form and Python's parts. */
 #include "uvbind.h"
 
+#ifndef _WIN32
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#endif
+
 _Static_assert(sizeof(struct sockaddr_storage) == UVB_SOCKADDR_SIZE, "room for any address");
 
 /* libuv ignores a scope that is not the name of an interface; a number is one as well. */
@@ -64,4 +70,25 @@ int uvb_socket_type(int fd) {
     return uv_translate_sys_error(errno);
 #endif
   return type;
+}
+
+/* Whether a stream socket listens, or was never connected and does not connect just now. */
+int uvb_socket_is_unconnected(int fd) {
+#ifdef _WIN32
+  (void)fd;
+  return 0;
+#else
+  struct sockaddr_storage name;
+  socklen_t size = sizeof name;
+  struct pollfd watch = {fd, POLLIN | POLLOUT, 0};
+  int listens = 0;
+
+  if (getpeername(fd, (struct sockaddr *)&name, &size) == 0 || errno != ENOTCONN)
+    return 0;
+  size = sizeof listens;
+  if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens)
+    return 1;
+  /* One that connects has no event yet. One that was reset can be read, for the error or the end. */
+  return poll(&watch, 1, 0) == 1 && watch.revents & POLLHUP && !(watch.revents & (POLLIN | POLLERR));
+#endif
 }

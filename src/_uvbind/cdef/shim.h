@@ -113,6 +113,7 @@ int uvb_address_pack(const char *host, int port, unsigned int flowinfo, unsigned
 int uvb_address_unpack(const struct sockaddr *storage, char *host, int *port,
                        unsigned int *flowinfo, unsigned int *scope_id);
 int uvb_socket_type(int fd);
+int uvb_socket_is_unconnected(int fd);
 
 /* The interfaces' addresses: for each the fields of Python's InterfaceAddress, every one with a
  * NUL behind it. Returns how long that is, although `text` may have less room, or libuv's error. */
