@@ -67,6 +67,12 @@ static void recv_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
 
   if (ours->loop->forked)
     return;
+  if (flags & UV_UDP_LINUX_RECVERR) { /* from the error queue, which libuv reads from 1.52 on */
+    nread = (int32_t)nread;           /* libuv hands the error over as an unsigned number, */
+    sender = NULL;                    /* with whom the datagram was for */
+    if (nread >= 0)
+      return;
+  }
   sender = known(ours, sender);
   ours->in_batch = (flags & UV_UDP_MMSG_CHUNK) != 0;
   if (sender != NULL) {
@@ -89,7 +95,8 @@ static void recv_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
   }
   /* An error is also in the socket's error queue when the kernel keeps one. A socket that was said
    * to be readable and is not has errors in there only. */
-  if ((nread < 0 || empty) && uvb_udp_tell_errors(ours) == 0 && nread < 0)
+  if (flags & UV_UDP_LINUX_RECVERR ||
+      ((nread < 0 || empty) && uvb_udp_tell_errors(ours) == 0 && nread < 0))
     uvb_on_datagram(uvb_python_self(ours), NULL, nread, NULL, 0);
 }
 

@@ -161,11 +161,10 @@ int uvb_udp_set_option(uvb_handle *handle, int option, int value) {
 }
 
 /* With IP_RECVERR set the kernel queues errors, and the socket counts as readable until the queue
- * is empty. libuv empties it from 1.52 on; before, it would find nothing to read over and over, and
- * the kernel would drop datagrams once the queue has filled the receive buffer. */
+ * is empty. libuv empties it from 1.52 on, but tells the error of the receiving call as well, which is
+ * the same. Before, it would find nothing to read over and over, and the kernel would drop datagrams
+ * once the queue has filled the receive buffer. */
 #if defined(__linux__) && defined(MSG_ERRQUEUE)
-
-enum { OLDEST_THAT_EMPTIES = 1 << 16 | 52 << 8 };
 
 static int queues_errors(int sock) {
   int ipv4 = 0, ipv6 = 0;
@@ -209,8 +208,6 @@ int uvb_udp_tell_errors(uvb_handle *handle) {
   uv_os_fd_t sock;
   int told = 0, error;
 
-  if (uv_version() >= OLDEST_THAT_EMPTIES)
-    return 0;
   /* The callback may stop receiving or close the handle. */
   while (!uv_is_closing((uv_handle_t *)udp) && udp->recv_cb != NULL &&
          uv_fileno((uv_handle_t *)udp, &sock) == 0 && (told > 0 || queues_errors(sock)) &&
