@@ -29,6 +29,10 @@ LIBUV = ROOT / "vendor" / "libuv"
 STEMS = ["version", "errors", "loop", "metrics", "handle", "request", "stream", "tcp", "timer"]
 STEMS += ["async", "signal", "poll", "watchers", "pipe", "udp", "dns", "network", "shim", "load"]
 
+# Functions that the compiled libuv gets from src/_uvbind/system.c and watching.c on Linux.
+WRAPPED = ["socket", "accept4", "epoll_create1", "eventfd", "socketpair", "pipe2", "open64"]
+WRAPPED += ["syscall", "epoll_ctl", "epoll_pwait"]
+
 SYSTEM_LIBUV = os.environ.get("UVBIND_SYSTEM_LIBUV", "") not in ("", "0")
 SANITIZE = os.environ.get("UVBIND_SANITIZE", "")
 CPYTHON = sys.implementation.name == "cpython"
@@ -95,6 +99,9 @@ def make_ffibuilder() -> FFI:
     if sys.platform == "linux":
         options["define_macros"].append(("_GNU_SOURCE", None))
         options["extra_link_args"] += ["-Wl,--exclude-libs,ALL"]
+        if not SYSTEM_LIBUV:
+            options["define_macros"].append(("UVB_WRAPS", "1"))
+            options["extra_link_args"] += [f"-Wl,--wrap={name}" for name in WRAPPED]
 
     include = '#include "uvbind.h"\n#include "cdef/load.h"\n'
     if SYSTEM_LIBUV:

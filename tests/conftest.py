@@ -29,6 +29,7 @@ pytest.register_assert_rewrite(
     "endings",
     "endpoints",
     "plain_sockets",
+    "faults",
     "fetching",
     "helpers",
     "namespaces",

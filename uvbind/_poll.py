@@ -84,6 +84,10 @@ class Poll(Handle):
         super().close(callback)
         self._close_duplicate()  # libuv has let go of it by now, and so may the kernel
 
+    def _retry(self) -> None:
+        """Hear of no failure of epoll_ctl: the loop tries again, in a second."""
+        lib.uvb_poll_retries(self._c)
+
     def _close_duplicate(self) -> None:
         duplicate, self._duplicate = self._duplicate, None
         if duplicate is not None:

@@ -19,7 +19,7 @@ from threading import get_ident
 from typing import Any
 
 from uvbind._callbacks import crossing_to, interrupted
-from uvbind._errors import check
+from uvbind._errors import check, uv_error
 from uvbind._uvbind import ffi, lib
 
 
@@ -127,10 +127,20 @@ def _set_wakeup_fd(fd: int) -> int:
 
 
 def _socketpair() -> tuple[socket.socket, socket.socket]:
-    pair = socket.socketpair()
-    for end in pair:
-        end.setblocking(False)
-    return pair
+    ours, theirs = (_above_2(end) for end in socket.socketpair())
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+def _above_2(end: socket.socket) -> socket.socket:
+    """Return a socket that a program which closes 0 to 2, or opens them anew, does not meet."""
+    if end.fileno() > 2:
+        return end
+    fd = lib.uvb_above_2(end.detach())
+    if fd == -1:
+        raise uv_error(lib.UV_EMFILE, "socketpair")
+    return socket.socket(fileno=fd)
 
 
 @crossing_to(interrupted)
@@ -144,3 +154,9 @@ def uvb_on_wakeup(pointer: Any) -> None:
             signal.pthread_sigmask(signal.SIG_BLOCK, ())
     finally:
         ffi.from_handle(pointer)._signalled()
+
+
+@crossing_to(interrupted)
+def uvb_on_unwatched(error: int) -> None:
+    """The system does not watch what wakes libuv up; the loop tries again in a second."""
+    raise uv_error(error, "epoll_ctl")

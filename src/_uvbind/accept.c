@@ -71,10 +71,21 @@ int uvb_handle_accept(uvb_handle *server, uvb_handle *client) {
 
   if (server->waiting_count > 0)
     oldest_first(server);
+  if (stream->accepted_fd != -1) { /* it may have come over a pipe, as a number that libuv never closes */
+    stream->accepted_fd = uvb_above_2(stream->accepted_fd);
+    if (stream->accepted_fd == -1)
+      return UV_EMFILE;
+    if (uvb_room_for(stream->loop, stream->accepted_fd) != 0)
+      return UV_ENOMEM;
+  }
   if (client->uv.handle.type == UV_UDP)
     err = uvb_udp_accept(stream, client);
-  else
+  else {
+    const unsigned int flags = client->uv.handle.flags;
     err = uv_accept(stream, &client->uv.stream);
+    if (err != 0)
+      client->uv.handle.flags = flags; /* libuv has called it readable and writable */
+  }
   /* When the new handle could not take the connection, libuv has closed it, and does not listen
    * again if it held it since an earlier turn. */
   if (err != 0 && held && server->listens && stream->accepted_fd == -1)

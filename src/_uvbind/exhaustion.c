@@ -81,7 +81,7 @@ int uvb_loop_watch_exhaustion(uvb_loop *loop) {
     close(ends[1]);
   }
   /* Something in reserve all the same: without it libuv spins on the pending connection. */
-  loop->uv.emfile_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  loop->uv.emfile_fd = uvb_above_2(open("/dev/null", O_RDONLY | O_CLOEXEC));
   return err;
 }
 

@@ -1,6 +1,10 @@
 /* Handles and requests: memory, closing, and the callbacks of those that stay cold. */
 #include "uvbind.h"
 
+#ifndef _WIN32
+#include <unistd.h>
+#endif
+
 uvb_handle *uvb_handle_new(uvb_loop *loop, void *self) {
   uvb_handle *handle = calloc(1, sizeof *handle);
   if (handle != NULL) {
@@ -67,25 +71,52 @@ static void close_cb(uv_handle_t *handle) {
     uvb_python_closed(ours);
 }
 
+/* libuv never closes the descriptors 0 to 2 of a stream; who has handed one over has let go of it. */
+#ifdef _WIN32
+static int low_descriptor(uvb_handle *handle) {
+  (void)handle;
+  return -1;
+}
+static void close_low(int low) { (void)low; }
+#else
+static int low_descriptor(uvb_handle *handle) {
+  const uv_handle_type type = handle->uv.handle.type;
+  const int fd = type == UV_TCP || type == UV_NAMED_PIPE ? handle->uv.stream.io_watcher.fd : -1;
+  return fd > 2 ? -1 : fd;
+}
+static void close_low(int low) {
+  if (low != -1)
+    close(low);
+}
+#endif
+
 /* 1: its close callback will come. 0: libuv does not have it, or no more. */
 int uvb_handle_close(uvb_handle *handle) {
   if (handle->uv.handle.type == UV_UNKNOWN_HANDLE || is_over(handle))
     return 0;
   uvb_drop_connections(handle);
   if (!uv_is_closing(&handle->uv.handle)) {
+    int low = low_descriptor(handle);
     uvb_passing_outlives(handle);
     uv_close(&handle->uv.handle, close_cb);
+    close_low(low);
   }
   return 1;
 }
 
 /* A connection that is being passed to another process is not to be reset there. */
 int uvb_tcp_close_reset(uvb_handle *handle) {
+  int low = low_descriptor(handle), err = 0;
+
   if (handle->passengers == NULL)
-    return uv_tcp_close_reset(&handle->uv.tcp, close_cb);
-  uvb_passing_outlives(handle);
-  uv_close(&handle->uv.handle, close_cb);
-  return 0;
+    err = uv_tcp_close_reset(&handle->uv.tcp, close_cb);
+  else {
+    uvb_passing_outlives(handle);
+    uv_close(&handle->uv.handle, close_cb);
+  }
+  if (err == 0)
+    close_low(low);
+  return err;
 }
 
 /* libuv is not to remove the path that the pipe is bound to. The few bytes are not freed: whose
@@ -160,6 +191,8 @@ int uvb_poll_start(uvb_handle *handle, int events) {
   handle->events = events;
   return uv_poll_start(&handle->uv.poll, events, poll_cb);
 }
+
+void uvb_poll_retries(uvb_handle *handle) { handle->retries = 1; }
 
 void uvb_prepare_cb(uv_prepare_t *prepare) { uvb_on_watcher(uvb_python_self(prepare->data)); }
 

@@ -9,30 +9,6 @@
 #include <unistd.h>
 #endif
 
-/* libuv aborts when there is no descriptor left for the pipe that its first loop makes for
- * the signals of the process, after two others, and up to 1.50 forgets the poll set of a loop that
- * could not get the rest. */
-int uvb_plain_loop_init(uv_loop_t *loop) {
-#ifdef _WIN32
-  return uv_loop_init(loop);
-#else
-  uv_file probe[4];
-  int err = uv_pipe(probe, 0, 0);
-  if (err != 0)
-    return err;
-  err = uv_pipe(probe + 2, 0, 0);
-  for (int i = 0; i < (err == 0 ? 4 : 2); i++)
-    close(probe[i]);
-  if (err != 0)
-    return err;
-  err = uv_loop_init(loop);
-  /* backend_fd counts only when libuv got as far as to set it: before that all fields are 0. */
-  if (err != 0 && !UVB_HAS(1, 51) && loop->signal_pipefd[0] == -1 && loop->backend_fd != -1)
-    close(loop->backend_fd);
-  return err;
-#endif
-}
-
 /* Started before any other prepare watcher, and so run after all of them. */
 static void before_poll(uv_prepare_t *prepare) {
   uvb_loop *loop = prepare->loop->data;
@@ -40,8 +16,20 @@ static void before_poll(uv_prepare_t *prepare) {
   loop->has_before = uv_is_active((uv_handle_t *)&loop->awake);
   /* uv_backend_timeout would not do: it is 0 as well when libuv has yet to tell the system what
    * to watch. */
+  uvb_watching_before_poll(loop);
   if (!loop->has_before)
     uvb_python_leave(loop);
+}
+
+/* uv_run, as every loop of ours is run. */
+static int run(uvb_loop *loop, uv_run_mode mode) {
+  uv_loop_t *current = uvb_set_current(&loop->uv);
+  uvb_loop *before = uvb_watching_for(loop);
+  int more = uv_run(&loop->uv, mode);
+
+  uvb_watching_for(before);
+  uvb_set_current(current);
+  return more;
 }
 
 uvb_loop *uvb_loop_new(void *self, int *error) {
@@ -55,8 +43,13 @@ uvb_loop *uvb_loop_new(void *self, int *error) {
   if (*error != 0)
     goto failed;
   loop->uv.data = loop;
-  loop->self = self;
   loop->slab = slab;
+  loop->self = self;
+  *error = uvb_watching_init(loop);
+  if (*error != 0) {
+    uv_loop_close(&loop->uv);
+    goto failed;
+  }
   uvb_exhaustion_init(loop);
   uv_idle_init(&loop->uv, &loop->awake);
   uv_check_init(&loop->uv, &loop->later);
@@ -121,7 +114,7 @@ int uvb_loop_close(uvb_loop *loop) {
   close_internal(loop, (uv_handle_t *)&loop->later);
   close_internal(loop, (uv_handle_t *)&loop->before_poll);
   while (loop->internal_handles > 0)
-    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    run(loop, UV_RUN_NOWAIT);
   err = uv_loop_close(&loop->uv);
   if (err == 0) {
     loop->closed = 1;
@@ -152,7 +145,7 @@ int uvb_loop_run(uvb_loop *loop, int mode, unsigned long thread) {
   if (!begin(loop))
     return UV_EALREADY;
   loop->owner = thread;
-  more = uv_run(&loop->uv, (uv_run_mode)mode);
+  more = run(loop, (uv_run_mode)mode);
   uvb_python_enter(loop);
   loop->owner = 0;
   loop->running = 0;

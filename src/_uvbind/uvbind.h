@@ -12,6 +12,10 @@
 
 #include "compat.h"
 
+#ifndef UVB_WRAPS
+#define UVB_WRAPS 0 /* 1: the linker has libuv call the functions of system.c and watching.c */
+#endif
+
 #include "cdef/callbacks.h"
 #include "cdef/shim.h"
 
@@ -67,6 +71,13 @@ struct uvb_loop {
   uint64_t idle_before; /* and found so much measured, */
   uint64_t forgotten;   /* without what signals have had libuv forget */
 
+#if UVB_WRAPS
+  struct uv__queue unwatched; /* watching.c: watchers that epoll_ctl has refused with `error`, */
+  struct uv__queue retried;   /* and that libuv gets again at `retry_at` */
+  uint64_t retry_at;
+  int error, polls_once;
+#endif
+
   void *thread_state; /* python.c: of the thread that runs the loop without the GIL */
 };
 
@@ -80,6 +91,7 @@ struct uvb_handle {
   char *into; /* where a read is to land: the caller's buffer */
   size_t into_size;
   uvb_passenger *passengers; /* passing.c: for each request that passes it */
+  int retries;   /* watching.c: a Poll that hears of no failure, and is tried again */
   int oneshot;   /* signals */
   int events;    /* polls: for which they watch */
   int listens;   /* servers */
@@ -154,8 +166,18 @@ void uvb_metrics_signalled(uvb_loop *loop);
 /* dns.c: in a child, has libuv deliver the lookups that were done before the fork. */
 void uvb_lookups_forked(uvb_loop *loop);
 
-/* loop.c: uv_loop_init, with the descriptors that libuv does without looking. */
+/* watching.c; uvb_watching_for tells which loop this thread runs, and returns which it ran before. */
+int uvb_watching_init(uvb_loop *loop);
+void uvb_watching_before_poll(uvb_loop *loop);
+uvb_loop *uvb_watching_for(uvb_loop *loop);
+
+/* system.c: uv_loop_init that never aborts; for which loop this thread makes descriptors, NULL for
+ * none, returning for which it did before; room in libuv's table, or UV_ENOMEM. */
 int uvb_plain_loop_init(uv_loop_t *loop);
+uv_loop_t *uvb_set_current(uv_loop_t *loop);
+int uvb_room_for(uv_loop_t *loop, int fd);
+
+/* loop.c */
 /* The close callback of our own handles. */
 void uvb_internal_closed(uv_handle_t *handle);
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from faults import build_faults, run_with_faults
 from helpers import HARMLESS, HARMLESS_TOO, Ends, Handler, close_others, start_guard
 from slow_lookups import build_resolver, run_script
 
@@ -111,3 +112,14 @@ def resolver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_with_resolver(resolver: Path) -> Callable[..., None]:
     """Run a script with the slow resolver, which slow_lookups.PRELUDE talks to."""
     return functools.partial(run_script, resolver)
+
+
+@pytest.fixture(scope="session")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_faults(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture
+def run_failing(faults: Path) -> Callable[[str], None]:
+    """Run a script in which calls of the extension fail, as faults.PRELUDE asks."""
+    return functools.partial(run_with_faults, faults)

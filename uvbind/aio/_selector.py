@@ -30,6 +30,7 @@ class Selector(selectors.DefaultSelector):
         self._ready = ready
         try:
             self._poll = Poll(uv, self.fileno())
+            self._poll._retry()
             self._poll.start(PollEvent.READABLE, self._on_ready)
         except BaseException:
             super().close()

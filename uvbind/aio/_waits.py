@@ -98,6 +98,7 @@ class Waits:
         self._set: Any = _EpollSet() if hasattr(select, "epoll") else _SelectorSet()
         try:
             self._poll = Poll(self._uv, self._set.fileno())
+            self._poll._retry()
             self._poll.start(PollEvent.READABLE, self._on_ready)
         except BaseException:
             self._set.close()

@@ -4,6 +4,7 @@
 void uvb_on_close(void *self);
 void uvb_on_wakeup(void *self);
 void uvb_on_exhausted(void *self);
+void uvb_on_unwatched(int error);
 void uvb_on_walk(void *self, void *found);
 void uvb_on_later(void *self, int early);
 

@@ -49,6 +49,7 @@ int uvb_listen(uvb_handle *server, int backlog);
 void uvb_connection_waits(uvb_handle *server);
 int uvb_handle_accept(uvb_handle *server, uvb_handle *client);
 int uvb_tcp_close_reset(uvb_handle *handle);
+void uvb_poll_retries(uvb_handle *handle);
 void uvb_pipe_keep_path(uvb_handle *handle);
 void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size);
 void uvb_handle_asks(uvb_handle *handle, int asks);
@@ -114,6 +115,7 @@ int uvb_address_unpack(const struct sockaddr *storage, char *host, int *port,
                        unsigned int *flowinfo, unsigned int *scope_id);
 int uvb_socket_type(int fd);
 int uvb_socket_is_unconnected(int fd);
+int uvb_above_2(int fd);
 
 /* The interfaces' addresses: for each the fields of Python's InterfaceAddress, every one with a
  * NUL behind it. Returns how long that is, although `text` may have less room, or libuv's error. */
