@@ -54,7 +54,12 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
         try:
             self.uv._wakeup.make()
             self._timer = Timer(self.uv)
-            super().__init__(Selector(self.uv, self._on_ready))
+            selector = Selector(self.uv, self._on_ready)
+            try:
+                super().__init__(selector)
+            except BaseException:
+                selector.close()
+                raise
         except BaseException:
             self._closed = True
             self.uv.__exit__(None, None, None)
