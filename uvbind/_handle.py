@@ -174,7 +174,8 @@ class SocketBuffers(Handle):
 
     @property
     def send_buffer_size(self) -> int:
-        """The size of the send buffer in bytes; Linux doubles what is set.
+        """The size of the send buffer in bytes; Linux doubles what is set, and keeps it within
+        its limits: read it to know.
 
         Raises UVError (EBADF) while there is no socket. Wraps uv_send_buffer_size.
         """
@@ -186,7 +187,8 @@ class SocketBuffers(Handle):
 
     @property
     def recv_buffer_size(self) -> int:
-        """The size of the receive buffer in bytes; Linux doubles what is set.
+        """The size of the receive buffer in bytes; Linux doubles what is set, and keeps it within
+        its limits: read it to know.
 
         Raises UVError (EBADF) while there is no socket. Wraps uv_recv_buffer_size.
         """

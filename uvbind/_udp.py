@@ -65,7 +65,7 @@ class UDP(UDPSending, UDPOptions):
 
         `ipv6only`: no IPv4 on an IPv6 socket. `reuseaddr`: others may bind to the address too,
         as for multicast. `reuseport`: the kernel spreads datagrams over the sockets bound;
-        needs libuv 1.49. `linux_recverr`: ICMP errors reach the receive callback. Raises
+        needs libuv 1.49. `linux_recverr`: ICMP errors reach the receive callback, on Linux. Raises
         UVError: EADDRINUSE, EACCES, EADDRNOTAVAIL, EINVAL. Wraps uv_udp_bind.
         """
         storage = pack(address)

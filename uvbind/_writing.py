@@ -31,6 +31,7 @@ class Writing(SocketBuffers):
     """What Stream inherits to write with."""
 
     _uv_stream: Any = None
+    _ipc = False
     _connecting = False
     _failed_to_connect = False
     _shut = False
@@ -112,6 +113,13 @@ class Writing(SocketBuffers):
         if send_handle._loop is not self._loop:
             raise ValueError("send_handle: the handle is of another loop")
         send_handle.fileno()  # raises when it is closed or there is nothing to pass yet
+        self._open_to_write()
+        if not self._ipc:  # which uv_try_write2 does not ask
+            raise uv_error(lib.UV_EINVAL, "write: only a Pipe(loop, ipc=True) can pass a handle")
+        if lib.uv_guess_handle(self.fileno()) != lib.UV_NAMED_PIPE:
+            # The kernel sends the data, and drops the handle without an error.
+            what = "write: a handle can only be passed over a unix socket"
+            raise uv_error(lib.UV_EINVAL, what)
         view = _check.buffer("data", data)
         if view.nbytes == 0:
             raise ValueError("data: a handle travels with at least one byte of data")

@@ -188,3 +188,28 @@ def test_a_loop_closes_with_a_handle_that_waits_to_be_passed():
         passing.write2(server)
         server.close(passing.closed)
     assert passing.log[0].name == "ECANCELED" and passing.log[1] == "closed"
+
+
+@pytest.mark.parametrize("verb", ["write2", "try_write2"])
+@pytest.mark.parametrize("kind", ["TCP as ipc", "not ipc", "TCP"])
+def test_a_handle_is_not_passed_where_it_would_be_dropped(loop, verb, kind):
+    """The kernel sends the data over TCP and forgets the descriptor; so does a peer without ipc."""
+    if kind == "TCP as ipc":
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
+    else:
+        ours, theirs = socket.socketpair()
+    stream = uvbind.TCP(loop) if kind == "TCP" else uvbind.Pipe(loop, ipc=kind == "TCP as ipc")
+    stream.open(ours)
+    passed = uvbind.TCP(loop, socket.AF_INET)
+    with theirs:
+        with pytest.raises(uvbind.UVError, match="pass") as caught:
+            getattr(stream, verb)(b"x", passed)
+        assert caught.value.name == "EINVAL"
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1)
+    for handle in (stream, passed):
+        handle.close()
+    loop.run()
