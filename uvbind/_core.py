@@ -68,6 +68,9 @@ class Core:
         self._return()
         return error
 
+    def forget_calls(self) -> None:
+        """Nothing is read any more: here Python alone has what reads were for."""
+
     def lend(self, buffer: Any) -> None:
         """Have reads land in a writable buffer: one that was asked for, or all."""
         memory = ffi.from_buffer("char[]", buffer, require_writable=True)

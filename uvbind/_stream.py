@@ -231,6 +231,9 @@ class Stream(Writing):
     def _begin_close(self) -> None:
         self._reading = False
         super()._begin_close()
+        # A transport's protocol is to be free now, and not in the close callback.
+        self._core.forget_calls()
+        self._on_read = None
 
     def _exhausted(self) -> None:
         if self._listening and self._uv is not None and self._on_connection is not None:

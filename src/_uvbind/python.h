@@ -52,6 +52,7 @@ void uvb_report(void);
 int uvb_stream_names(void);
 PyObject *uvb_read_start(PyObject *core, PyObject *args);
 PyObject *uvb_read_stop(PyObject *core, PyObject *none);
+PyObject *uvb_forget_calls(PyObject *self, PyObject *none);
 PyObject *uvb_lend(PyObject *core, PyObject *buffer);
 PyObject *uvb_write_now_method(PyObject *core, PyObject *data);
 PyObject *uvb_try_write_method(PyObject *core, PyObject *data);

@@ -363,6 +363,7 @@ static PyMethodDef methods[] = {
     {"release", release, METH_NOARGS, NULL},
     {"read_start", uvb_read_start, METH_VARARGS, NULL},
     {"read_stop", uvb_read_stop, METH_NOARGS, NULL},
+    {"forget_calls", uvb_forget_calls, METH_NOARGS, NULL},
     {"lend", uvb_lend, METH_O, NULL},
     {"write_now", uvb_write_now_method, METH_O, NULL},
     {"try_write", uvb_try_write_method, METH_O, NULL},

@@ -104,6 +104,8 @@ void uvb_python_read(uvb_handle *handle, const char *data, ssize_t nread) {
   uvb_python_returned(handle);
   if (payload == NULL)
     uvb_report();
+  else if (((uvb_core *)handle->core)->on_read == NULL)
+    ; /* the buffer's owner, who got it back, has closed the stream */
   else if (((uvb_core *)handle->core)->protocol != NULL)
     read_protocol(handle, payload);
   else
@@ -266,6 +268,14 @@ PyObject *uvb_read_stop(PyObject *self, PyObject *none) {
   err = uv_read_stop(&handle->uv.stream);
   uvb_core_return((uvb_core *)self);
   return PyLong_FromLong(err);
+}
+
+/* stream.forget_calls(): the stream is closing, and nothing is read any more. What reads were for
+ * is free now, and not in the close callback. */
+PyObject *uvb_forget_calls(PyObject *self, PyObject *none) {
+  (void)none;
+  uvb_core_call((uvb_core *)self, NULL, NULL, NULL);
+  Py_RETURN_NONE;
 }
 
 #endif

@@ -23,13 +23,18 @@ struct uvb_known_sender {
 PyObject *uvb_address_tuple(const struct sockaddr *address) {
   char host[UVB_HOST_SIZE];
   unsigned int flowinfo, scope_id;
+  PyObject *tuple;
   int port;
 
   if (uvb_address_unpack(address, host, &port, &flowinfo, &scope_id) != 0)
     Py_RETURN_NONE; /* a unix socket's */
   if (address->sa_family == AF_INET)
-    return Py_BuildValue("(si)", host, port);
-  return Py_BuildValue("(siII)", host, port, flowinfo, scope_id);
+    tuple = Py_BuildValue("(si)", host, port);
+  else
+    tuple = Py_BuildValue("(siII)", host, port, flowinfo, scope_id);
+  if (tuple != NULL)
+    PyObject_GC_UnTrack(tuple); /* text and numbers cannot be part of a cycle */
+  return tuple;
 }
 
 /* Returns a new reference. */

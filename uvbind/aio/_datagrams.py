@@ -20,6 +20,7 @@ from uvbind import UDP, UVError
 from uvbind._address import pack, unpack
 from uvbind._callbacks import FAST
 from uvbind._uvbind import ffi, lib
+from uvbind.aio._errors import plain_error
 from uvbind.aio._mended import Sends
 from uvbind.aio._numbers import Closing, Holder
 
@@ -46,12 +47,16 @@ class _Socket(Holder, UDP):
 
     def take(self, sock: socket.socket) -> None:
         self.hold(sock)
-        self.open(sock.fileno())
+        try:
+            self.open(sock.fileno())
+        except UVError as error:
+            raise plain_error(error) from None
 
     def _begin_close(self) -> None:
         self.let_go()
-        if self.transport is not None:
-            self.transport._forget_handle()
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport._forget_handle()
         super()._begin_close()
 
 

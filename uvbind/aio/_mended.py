@@ -17,6 +17,7 @@ _selector: Any = selector_events
 _unix: Any = unix_events
 _BUFFERS = (bytes, bytearray, memoryview)  # all that asyncio takes
 _IOV_MAX = 1024  # Linux's and macOS's; sendmsg() takes no more
+_KEPT = {"_read_ready_cb", "_write_ready"}  # methods that asyncio keeps in the transport itself
 WRITE_ERROR = "Fatal write error on socket transport"  # asyncio's words
 
 
@@ -39,6 +40,8 @@ class LostOnce:
             self._conn_lost = self._conn_lost or 1
             self._let_go()
             super()._call_connection_lost(exc)  # type: ignore[misc]
+            for method in _KEPT.intersection(vars(self)):
+                setattr(self, method, None)
 
     def _let_go(self) -> None:
         """The descriptor is closed next."""

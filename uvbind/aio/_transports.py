@@ -16,8 +16,9 @@ from typing import Any
 
 from uvbind import TCP, UVError
 from uvbind._callbacks import FAST
-from uvbind._errors import check, uv_error
+from uvbind._errors import uv_error
 from uvbind._uvbind import lib
+from uvbind.aio._errors import plain_error
 from uvbind.aio._mended import WRITE_ERROR, Writes
 from uvbind.aio._numbers import Closing, Holder
 
@@ -33,7 +34,9 @@ class _Stream(Holder, TCP):
     def take(self, sock: socket.socket) -> None:
         """Have libuv own a descriptor that asyncio has looked at."""
         self.hold(sock)
-        check(lib.uv_tcp_open(self._uv, sock.fileno()), "sock")
+        error = lib.uv_tcp_open(self._uv, sock.fileno())
+        if error < 0:
+            raise plain_error(uv_error(error, "sock"))
         # The kernel refuses this on sockets that are not TCP's, which is no error. `proto` tells
         # nothing: it is 0 for a socket that the program made, and for what that one accepts.
         lib.uv_tcp_nodelay(self._uv, 1)
@@ -46,8 +49,9 @@ class _Stream(Holder, TCP):
 
     def _begin_close(self) -> None:
         self.let_go()
-        if self.transport is not None:
-            self.transport._try_write = _not_now  # C is done with the handle, we perhaps are not
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport._try_write = _not_now  # C is done with the handle, we perhaps are not
         super()._begin_close()
 
 
@@ -177,7 +181,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
         if error.code == _EOF:
             context.run(self._read_ready__on_eof)
         else:
-            self._fatal_error(error, "Fatal read error on socket transport")
+            self._fatal_error(plain_error(error), "Fatal read error on socket transport")
 
     def _raised(self, exception: BaseException, what: str = "") -> None:
         """The protocol raised; what ends the program is the loop's to raise."""
@@ -195,7 +199,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
             if sent == len(data):
                 return
             if sent < 0:  # asyncio would meet another one: the system tells this one once
-                self._fatal_error(uv_error(sent, "write"), WRITE_ERROR)
+                self._fatal_error(plain_error(uv_error(sent, "write")), WRITE_ERROR)
                 return
             _Base.write(self, memoryview(data)[sent:] if sent else data)
             return
