@@ -69,9 +69,14 @@ class Connections(_Base):  # type: ignore[misc]
         server: Any = None,
         backlog: int = 100,
         *timeouts: Any,
+        context: contextvars.Context | None = None,
         **options: Any,
     ) -> None:
         """Accept what waits at a listening socket, which is ready."""
+        if len(timeouts) > 2:  # where asyncio 3.15 has the server's context
+            *timeouts, context = timeouts  # type: ignore[assignment]
+        if context is not None:
+            options["context"] = context
         serving = (protocol_factory, sock, sslcontext, server, backlog, *timeouts)
         for _ in range(backlog):
             try:
@@ -88,10 +93,15 @@ class Connections(_Base):  # type: ignore[misc]
                 connection, address = accepted
                 extra = {"peername": address}
                 arguments = (protocol_factory, connection, extra, sslcontext, server, *timeouts)
-                self.create_task(self._accept_connection2(*arguments, **options))
-            else:
+                if context is not None:
+                    options["context"] = context.copy()
+                accept = self._accept_connection2(*arguments, **options)
+                self.create_task(accept, context=options.get("context"))
+            elif context is None:
                 # asyncio has a task for each, and so a context.
                 contextvars.copy_context().run(self._begin, protocol_factory, *accepted, server)
+            else:
+                self._begin(protocol_factory, *accepted, server, context.copy())
             if sock.fileno() == -1:  # closed by it
                 return
 
@@ -115,33 +125,55 @@ class Connections(_Base):  # type: ignore[misc]
             }
         )
 
-    def _begin(self, protocol_factory: Any, sock: Any, peername: Any, server: Any) -> None:
+    def _begin(
+        self, protocol_factory: Any, sock: Any, peername: Any, server: Any, context: Any = None
+    ) -> None:
         """Make the transport of an accepted connection, for which nobody waits."""
-        context = {"message": "Error on transport creation for incoming connection"}
+        told: dict[str, Any] = {"message": "Error on transport creation for incoming connection"}
+        options = {} if context is None else {"context": context}
         try:
-            context["protocol"] = protocol = protocol_factory()
+            protocol = protocol_factory() if context is None else context.run(protocol_factory)
+            told["protocol"] = protocol
             extra = {"peername": peername}
             if has_own_calls(sock):
-                _mended.SocketTransport(self, sock, protocol, None, extra, server)
+                _mended.SocketTransport(self, sock, protocol, None, extra, server, **options)
                 return
             at_once = not self._debug  # which measures what the loop calls
-            transport = SocketTransport(self, sock, protocol, None, extra, server, at_once)
+            transport = SocketTransport(
+                self, sock, protocol, None, extra, server, at_once, **options
+            )
         except BaseException as exception:
             sock.close()  # which asyncio leaves to the garbage collector
             if isinstance(exception, (SystemExit, KeyboardInterrupt)):
                 raise
             if self._debug:
-                self.call_exception_handler({**context, "exception": exception})
+                self.call_exception_handler({**told, "exception": exception})
             return
         if at_once:
             transport.begin()
 
+    # Newer Pythons pass more to these hooks: what is of use here is named, the rest let pass.
+
     def _make_socket_transport(
-        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+        self,
+        sock: Any,
+        protocol: Any,
+        waiter: Any = None,
+        *,
+        extra: Any = None,
+        server: Any = None,
+        context: contextvars.Context | None = None,
+        **options: Any,
     ) -> SocketTransport:
         self._ensure_fd_no_transport(sock)
+        return self._new_transport(sock, protocol, waiter, extra, server, context)
+
+    def _new_transport(
+        self, sock: Any, protocol: Any, waiter: Any, extra: Any, server: Any, context: Any
+    ) -> SocketTransport:
         kind = _mended.SocketTransport if has_own_calls(sock) else SocketTransport
-        return kind(self, sock, protocol, waiter, extra, server)
+        options = {} if context is None else {"context": context}
+        return kind(self, sock, protocol, waiter, extra, server, **options)
 
     def _make_ssl_transport(
         self,
@@ -154,15 +186,24 @@ class Connections(_Base):  # type: ignore[misc]
         server_hostname: Any = None,
         extra: Any = None,
         server: Any = None,
-        **timeouts: Any,
+        ssl_handshake_timeout: Any = None,
+        ssl_shutdown_timeout: Any = None,
+        context: contextvars.Context | None = None,
+        **options: Any,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
         ssl_protocol: Any = sslproto.SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         try:
-            kind = _mended.SocketTransport if has_own_calls(rawsock) else SocketTransport
-            transport = kind(self, rawsock, ssl_protocol, extra=extra, server=server)
+            transport = self._new_transport(rawsock, ssl_protocol, None, extra, server, context)
         except BaseException:
             ssl_protocol._app_transport._closed = True  # which would warn that it is not
             raise
@@ -193,19 +234,21 @@ class Connections(_Base):  # type: ignore[misc]
 
         return call
 
-    def _make_datagram_transport(self, sock: Any, *arguments: Any) -> Any:
+    def _make_datagram_transport(self, sock: Any, *arguments: Any, **options: Any) -> Any:
         self._ensure_fd_no_transport(sock)
         if has_own_calls(sock) or not _datagrams.takes(sock):
             return _mended.DatagramTransport(self, sock, *arguments)
         return _datagrams.DatagramTransport(self, sock, *arguments)
 
-    def _make_write_pipe_transport(self, pipe: Any, *arguments: Any, **options: Any) -> Any:
-        return _mended.WritePipeTransport(self, pipe, *arguments, **options)
+    def _make_write_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None, **options: Any
+    ) -> Any:
+        return _mended.WritePipeTransport(self, pipe, protocol, waiter, extra)
 
-    def _add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
+    def _add_reader(self, fd: Any, callback: Any, *args: Any, **options: Any) -> Any:
         stream = self._streams.get(fd)
         if stream is None:
-            return super()._add_reader(fd, callback, *args)
+            return super()._add_reader(fd, callback, *args, **options)
         return stream._start_reading()
 
     def _remove_reader(self, fd: Any) -> bool:

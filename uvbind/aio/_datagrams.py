@@ -81,7 +81,7 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
         except BaseException:
             udp.close()
             raise
-        self._context: contextvars.Context | None = None  # while libuv receives
+        self._receiving: contextvars.Context | None = None  # while libuv receives
         self._received: Iterator[_Datagram] | None = None  # what the protocol has not got yet
         self._try_send: Any = self._plain_try_send
         self._send_batch: Any = _not_now
@@ -106,7 +106,7 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
 
     def _start_reading(self) -> bool:
         self._stop_reading()  # a protocol that pauses in connection_made() is begun with twice
-        self._context = context = contextvars.copy_context()
+        self._receiving = context = contextvars.copy_context()
         if self._received is None:
             self._receive()
         else:
@@ -120,9 +120,9 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
 
     def _stop_reading(self) -> bool:
         """Tell whether libuv did receive, which it no longer does."""
-        if self._context is None:
+        if self._receiving is None:
             return False
-        self._context = None
+        self._receiving = None
         self._udp.recv_stop()
         return True
 
@@ -134,11 +134,11 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
 
     def _start_over(self) -> None:
         """Have what is left of a batch handed over in the loop's next turn."""
-        if self._context is not None:
+        if self._receiving is not None:
             self._start_reading()
 
     def _on_batch(self, udp: _Socket, datagrams: list[_Datagram], error: UVError | None) -> None:
-        context = self._context
+        context = self._receiving
         if context is None:
             return
         if error is not None:
@@ -159,11 +159,11 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
         try:
             for data, address in received:
                 protocol.datagram_received(data, address)
-                if self._context is not context:
+                if self._receiving is not context:
                     return
             self._received = None
         except BaseException as exception:
-            if self._context is context:
+            if self._receiving is context:
                 self._start_over()
             if isinstance(exception, (SystemExit, KeyboardInterrupt)):
                 raise
@@ -171,9 +171,9 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
 
     def _go_on(self, context: contextvars.Context) -> None:
         """Hand over the rest, and receive more."""
-        if self._context is context:
+        if self._receiving is context:
             self._hand_over(context)
-            if self._context is context:
+            if self._receiving is context:
                 self._receive()
 
     def _guarded(self, method: Any, argument: Any) -> None:
@@ -274,7 +274,7 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
 
     def _forget_handle(self) -> None:
         """It closes, perhaps with the loop."""
-        self._context = None
+        self._receiving = None
         self._try_send = self._send_batch = _not_now
 
     def _let_go(self) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import heapq
 import math
 import time
+from asyncio.log import logger
 from threading import get_ident
 from typing import Any
 
@@ -28,6 +29,7 @@ from uvbind.aio._sockets import Sockets
 
 _Base: Any = asyncio.unix_events._UnixSelectorEventLoop
 _Handle: Any = asyncio.Handle
+_format_handle: Any = asyncio.base_events._format_handle  # type: ignore[attr-defined]
 _LONGEST = 2**31 - 1  # milliseconds until it looks again, also at what is never due
 _CANCELLED = 100  # so many timers that were cancelled may wait for their time to come
 # The clock that libuv's timers agree with. Tests replace one of these and make time jump: then each
@@ -156,11 +158,11 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
                 if replaced or self._clock_replaced:  # libuv's timer may have been set by it
                     self._due, self._timer_due = True, math.inf
                     self._clock_replaced = replaced
+            if not early and (self._due or self._timer_cancelled_count > _CANCELLED):
+                self._take_due()
             if self._debug:
-                self._debug_turn(early)
+                self._debug_turn()
             else:
-                if not early and (self._due or self._timer_cancelled_count > _CANCELLED):
-                    self._take_due()
                 ready = self._ready
                 for _ in range(len(ready)):
                     handle = ready.popleft()
@@ -190,18 +192,23 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
         except BaseException as last:  # also of the handler
             self.uv._stop_with(last)
 
-    def _debug_turn(self, early: bool) -> None:
-        """A turn as asyncio has it, which watches for slow callbacks."""
-        resolution = self._clock_resolution
-        self._due = self._due and early
-        if early:
-            self._clock_resolution = -math.inf  # so nothing is due
-        selector, self._selector.in_turn = self._selector, True
-        try:
-            super()._run_once()
-        finally:
-            selector.in_turn = False
-            self._clock_resolution = resolution
+    def _debug_turn(self) -> None:
+        """Call what is ready as asyncio does in debug mode, which tells of slow callbacks."""
+        ready = self._ready
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            self._current_handle = handle
+            try:
+                begin = self.time()
+                handle._run()
+                duration = self.time() - begin
+                if duration >= self.slow_callback_duration:
+                    text = _format_handle(handle)
+                    logger.warning("Executing %s took %.3f seconds", text, duration)
+            finally:
+                self._current_handle = None
 
     def _take_due(self) -> None:
         """Make ready what is due, and forget timers that were cancelled, as asyncio does."""

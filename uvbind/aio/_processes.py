@@ -75,8 +75,8 @@ class Processes:
 
     def _wait_in_thread(self, process: Any, transport: Any) -> None:
         code = _exit_code(process)
-        try:
-            self._child_watcher_callback(process.pid, code, transport)
+        try:  # asyncio's callback is for the loop's thread from Python 3.14 on
+            self.call_soon_threadsafe(self._child_watcher_callback, process.pid, code, transport)
         except RuntimeError:
             logger.warning("process %d has ended after its loop %r", process.pid, self)
 
@@ -113,23 +113,16 @@ def _has_pidfds() -> bool:
 
 _pidfds = None  # type: bool | None  # PyPy takes no annotation here
 
-if sys.version_info >= (3, 14):  # without watchers that could be set
 
-    def _has_own_watcher() -> bool:
+def _has_own_watcher() -> bool:
+    """Tell whether the program has had asyncio use another child watcher than it would."""
+    if sys.version_info >= (3, 14):  # without watchers that could be set
         return False
-
-else:
-    _ASYNCIOS = {
-        events.AbstractEventLoopPolicy.get_child_watcher,
-        unix_events._UnixDefaultEventLoopPolicy.get_child_watcher,
-    }
-    _DEFAULT = unix_events.ThreadedChildWatcher
+    kept = events.AbstractEventLoopPolicy, unix_events._UnixDefaultEventLoopPolicy
+    policy = asyncio.get_event_loop_policy()
+    if type(policy).get_child_watcher not in [each.get_child_watcher for each in kept]:
+        return True
+    default = unix_events.ThreadedChildWatcher
     if sys.version_info >= (3, 12):
-        _DEFAULT = unix_events.PidfdChildWatcher
-
-    def _has_own_watcher() -> bool:
-        """Tell whether the program has had asyncio use another child watcher than it would."""
-        policy = asyncio.get_event_loop_policy()
-        if type(policy).get_child_watcher not in _ASYNCIOS:
-            return True
-        return type(getattr(policy, "_watcher", None)) not in (type(None), _DEFAULT)
+        default = unix_events.PidfdChildWatcher
+    return type(getattr(policy, "_watcher", None)) not in (type(None), default)

@@ -79,7 +79,8 @@ class StreamReader(asyncio.StreamReader):
                 return chunk[start:end]
             self._chunk, self._start = b"", 0
             return chunk[start:]  # the object itself when it is all
-        data = bytes(memoryview(rest)[:size])
+        with memoryview(rest) as view, view[:size] as part:  # PyPy collects no view at once
+            data = bytes(part)
         del rest[:size]
         if len(rest) <= size and not self._shown:
             self._chunk, self._rest = bytes(rest), None

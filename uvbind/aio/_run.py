@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from uvbind.aio._eventloop import EventLoop, new_event_loop
+from uvbind.aio._eventloop import new_event_loop
 
 T = TypeVar("T")
 
@@ -26,19 +26,15 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         return runner.run(main)
 
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.14 is done with policies
-    _DefaultPolicy = asyncio.DefaultEventLoopPolicy
-
-
-class EventLoopPolicy(_DefaultPolicy):
-    """asyncio's default policy, with uvbind's loops. Not needed with run() or a loop_factory."""
-
-    _loop_factory = EventLoop
-
-
 def install() -> None:
-    """Make uvbind's loop what asyncio.run() and asyncio.new_event_loop() use from now on."""
+    """Make uvbind's loop what asyncio.run() and asyncio.new_event_loop() use from now on.
+
+    Raises RuntimeError on a Python whose asyncio has no event loop policies.
+    """
+    try:
+        from uvbind.aio._policy import EventLoopPolicy
+    except AttributeError as error:
+        raise RuntimeError(str(error)) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         asyncio.set_event_loop_policy(EventLoopPolicy())

@@ -25,7 +25,6 @@ class Selector(selectors.DefaultSelector):
 
     def __init__(self, uv: Loop, ready: Callable[[list[Any]], object]) -> None:
         super().__init__()
-        self.in_turn = False  # of the loop's own, in debug mode
         self._uv = uv
         self._ready = ready
         try:
@@ -77,15 +76,10 @@ class Selector(selectors.DefaultSelector):
         return True
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """Return nothing: libuv has called back for what was ready.
-
-        Raises RuntimeError for who would run asyncio's loop on it, in turns that never wait.
-        """
-        if not self.in_turn:
-            raise RuntimeError(
-                "the loop waits in libuv, not in its selector, and runs by its own methods only"
-            )
-        return []
+        """Refuse to wait: a program that runs asyncio's turns of its own would never wait here."""
+        raise RuntimeError(
+            "the loop waits in libuv, not in its selector, and runs by its own methods only"
+        )
 
     def close(self) -> None:
         if not self._uv._forked:

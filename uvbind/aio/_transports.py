@@ -76,6 +76,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
         extra: Any = None,
         server: Any = None,
         at_once: bool = False,
+        context: contextvars.Context | None = None,
     ) -> None:
         connection_made = protocol.connection_made  # or it is no protocol
         self._stream = stream = _Stream(loop.uv)
@@ -86,7 +87,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
         except BaseException:
             stream.close()
             raise
-        self._context: contextvars.Context | None = None  # while libuv reads, and so
+        self._reading: contextvars.Context | None = None  # while libuv reads, and so
         self._fills = False  # into buffers of the protocol's
         self._try_write = stream._core.try_write if FAST else _not_now
         loop._streams[fd] = self
@@ -102,30 +103,36 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
             stream.close()
             self._sock = None
             raise
+        # The protocol's callbacks run in it; without one, as before Python 3.15, in copies of the
+        # contexts that they come from.
+        self._context = context
         if at_once:
             return  # to its maker, who calls begin()
-        loop.call_soon(connection_made, self)
-        loop.call_soon(self._add_reader, fd, self._read_ready)
+        loop.call_soon(connection_made, self, context=context)
+        loop.call_soon(self._add_reader, fd, self._read_ready, context=context)
         if waiter is not None:
-            loop.call_soon(futures._set_result_unless_cancelled, waiter, None)  # type: ignore[attr-defined]
+            done: Any = futures._set_result_unless_cancelled  # type: ignore[attr-defined]
+            loop.call_soon(done, waiter, None, context=context)
 
     def begin(self) -> None:
         """Do at once what else the loop does in its next turn: nobody waits for it."""
         try:
-            asyncio.Handle(self._protocol.connection_made, (self,), self._loop)._run()
+            made = self._protocol.connection_made
+            asyncio.Handle(made, (self,), self._loop, self._context)._run()
         finally:
             self._add_reader(self._sock_fd, self._read_ready)
 
     def __repr__(self) -> str:
         text: str = super().__repr__()  # asks the selector, which is not who reads
-        return text if self._context is None else text.replace("read=idle", "read=polling", 1)
+        return text if self._reading is None else text.replace("read=idle", "read=polling", 1)
 
     # asyncio has the loop watch the descriptor, and the loop calls these.
 
     def _start_reading(self) -> None:
-        if self._context is not None:
+        if self._reading is not None:
             return  # resume_reading() in connection_made() has been before asyncio
-        self._context = context = contextvars.copy_context()
+        context = contextvars.copy_context() if self._context is None else self._context
+        self._reading = context
         self._fills = isinstance(self._protocol, protocols.BufferedProtocol)
         if self._loop._debug:
             self._stream._read_start(self._loop._measured(self._on_read), None, None, self._fills)
@@ -135,14 +142,14 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
 
     def _stop_reading(self) -> bool:
         """Tell whether libuv did read, which it no longer does."""
-        if self._context is None:
+        if self._reading is None:
             return False
-        self._context = None
+        self._reading = None
         self._stream.read_stop()
         return True
 
     def set_protocol(self, protocol: Any) -> None:
-        reads = self._context is not None
+        reads = self._reading is not None
         if reads:
             self._loop._remove_reader(self._sock_fd)
         super().set_protocol(protocol)
@@ -151,13 +158,13 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
 
     def _lend(self) -> None:
         """A read is next: have it land in the protocol's buffer."""
-        context, what = self._context, "Fatal error: protocol.get_buffer() call failed."
+        context, what = self._reading, "Fatal error: protocol.get_buffer() call failed."
         assert context is not None
         try:
             buffer = context.run(self._protocol.get_buffer, -1)
             if not len(buffer):
                 raise RuntimeError("get_buffer() returned an empty buffer")
-            if self._context is context:  # or else it stopped reading
+            if self._reading is context:  # or else it stopped reading
                 what = "Fatal read error on socket transport"
                 self._stream._core.lend(buffer)
         except BaseException as exception:
@@ -165,7 +172,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
 
     def _on_read(self, stream: _Stream, data: bytes | int | None, error: UVError | None) -> None:
         """The end, or an error. Where C does not call the protocol itself, all that is read."""
-        context = self._context
+        context = self._reading
         if context is None:
             return
         if error is None:
@@ -177,7 +184,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
             except BaseException as exception:
                 self._raised(exception)
             return
-        self._context = None  # libuv has stopped
+        self._reading = None  # libuv has stopped
         if error.code == _EOF:
             context.run(self._read_ready__on_eof)
         else:
