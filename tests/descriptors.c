@@ -203,7 +203,12 @@ int dup3(int from, int to, int flags) {
  * never be. */
 static int is_libuv(void *code) {
   Dl_info info;
-  return dladdr(code, &info) != 0 && info.dli_fname != NULL && strstr(info.dli_fname, "uv") != NULL;
+  const char *file;
+  if (dladdr(code, &info) == 0 || info.dli_fname == NULL)
+    return 0;
+  file = strrchr(info.dli_fname, '/');  /* its folders may be called anything */
+  file = file == NULL ? info.dli_fname : file + 1;
+  return strncmp(file, "_uvbind.", 8) == 0 || strncmp(file, "libuv.", 6) == 0;
 }
 
 int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event) {

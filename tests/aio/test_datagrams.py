@@ -14,7 +14,8 @@ from endpoints import HOSTS, Echo, Recorder, close, endpoint
 
 PYPY = sys.implementation.name == "pypy"
 needs_pauses = pytest.mark.skipif(
-    not hasattr(asyncio.selector_events._SelectorDatagramTransport, "pause_reading"),
+    asyncio.selector_events._SelectorDatagramTransport.pause_reading
+    is asyncio.ReadTransport.pause_reading,
     reason="this Python's datagram transports do not pause",  # 3.11.2's
 )
 

@@ -26,8 +26,16 @@ def test_names_are_looked_up(run, host, port, debug):
     async def main():
         loop = asyncio.get_running_loop()
         loop.set_debug(debug)
+        try:
+            expected = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:  # a system without /etc/services (Debian: netbase)
+            assert error.errno == socket.EAI_SERVICE
+            with pytest.raises(socket.gaierror) as caught:
+                await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            assert caught.value.errno == socket.EAI_SERVICE
+            return
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        assert found == socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        assert found == expected
         assert await loop.getnameinfo(found[0][4]) == socket.getnameinfo(found[0][4], 0)
 
     run(main)
