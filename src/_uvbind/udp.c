@@ -30,8 +30,12 @@ static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
 /* libuv has none for a unix socket's, but what its memory held before. */
 static const struct sockaddr nobody;
 
-static const struct sockaddr *known(const uvb_handle *handle, const struct sockaddr *sender) {
-  return sender != NULL && handle->no_senders ? &nobody : sender;
+/* From 1.52 on libuv gives NULL, as when there is no datagram. */
+static const struct sockaddr *known(const uvb_handle *handle, const struct sockaddr *sender,
+                                    ssize_t nread, unsigned int flags) {
+  if (sender == NULL)
+    return nread > 0 || flags & UV_UDP_MMSG_CHUNK ? &nobody : NULL;
+  return handle->no_senders ? &nobody : sender;
 }
 
 /* Receiving was stopped inside a batch that recvmmsg received. libuv would drop the rest, so Python
@@ -42,8 +46,8 @@ static void keep_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
 
   if (flags & UV_UDP_MMSG_CHUNK) {
     if (!uv_is_closing((uv_handle_t *)udp))
-      uvb_on_datagram(uvb_python_self(ours), buffer->base, nread, known(ours, sender),
-                      flags & UV_UDP_PARTIAL);
+      uvb_on_datagram(uvb_python_self(ours), buffer->base, nread,
+                      known(ours, sender, nread, flags), flags & UV_UDP_PARTIAL);
   } else { /* libuv gives the buffer back: that was all */
     ours->in_batch = 0;
     udp->recv_cb = NULL;
@@ -73,7 +77,7 @@ static void recv_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
     if (nread >= 0)
       return;
   }
-  sender = known(ours, sender);
+  sender = known(ours, sender, nread, flags);
   ours->in_batch = (flags & UV_UDP_MMSG_CHUNK) != 0;
   if (sender != NULL) {
     ours->found = 1;
