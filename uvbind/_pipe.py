@@ -129,7 +129,11 @@ class Pipe(Stream):
         name = self.getsockname()
         if not isinstance(name, str) or not name:
             raise uv_error(lib.UV_EINVAL, "chmod: this pipe is not bound to a path")
+        before = _mode(name)
         check(lib.uv_pipe_chmod(self._uv, mode), "chmod")
+        taken = before & ~_mode(name)
+        if taken:  # from libuv 1.52 on, it takes away what others had
+            os.chmod(name, _mode(name) | before)
 
     def pending_instances(self, count: int) -> None:
         """Set how many connections may wait on Windows, before bind(); nothing elsewhere.
@@ -250,6 +254,14 @@ def pipe(*, nonblock_read: bool = False, nonblock_write: bool = False) -> tuple[
     ends = ffi.new("uv_os_fd_t[2]")
     check(lib.uv_pipe(ends, *flags), "pipe")
     return ends[0], ends[1]
+
+
+def _mode(path: str) -> int:
+    """Return the permissions of a path, 0 when there is no such."""
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        return 0
 
 
 def _pack(name: Any, no_truncate: bool) -> tuple[bytes, int]:

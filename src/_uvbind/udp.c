@@ -34,7 +34,7 @@ static const struct sockaddr nobody;
 static const struct sockaddr *known(const uvb_handle *handle, const struct sockaddr *sender,
                                     ssize_t nread, unsigned int flags) {
   if (sender == NULL)
-    return nread > 0 || flags & UV_UDP_MMSG_CHUNK ? &nobody : NULL;
+    return nread > 0 || (nread == 0 && flags & UV_UDP_MMSG_CHUNK) ? &nobody : NULL;
   return handle->no_senders ? &nobody : sender;
 }
 
@@ -45,7 +45,7 @@ static void keep_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
   uvb_handle *ours = udp->data;
 
   if (flags & UV_UDP_MMSG_CHUNK) {
-    if (!uv_is_closing((uv_handle_t *)udp))
+    if (!(flags & UV_UDP_LINUX_RECVERR) && !uv_is_closing((uv_handle_t *)udp))
       uvb_on_datagram(uvb_python_self(ours), buffer->base, nread,
                       known(ours, sender, nread, flags), flags & UV_UDP_PARTIAL);
   } else { /* libuv gives the buffer back: that was all */
