@@ -164,8 +164,8 @@ class UDP(UDPSending, UDPOptions):
             check(self._core.recv_start(batching, callback), "recv_start")
         self._on_read, self._batching, self._receiving = callback, batching, True
         if self._kept:
-            self._hands_over = True
             self._loop._call_later(self._hand_over_kept)
+            self._hands_over = True  # last: while it is set recv_start() would be refused
 
     def recv_stop(self) -> None:
         """Stop receiving; a second call does nothing.
@@ -195,8 +195,8 @@ class UDP(UDPSending, UDPOptions):
         if self._uv is None:
             return
         payload, address = ffi.unpack(data, nread), _sender(sender)
-        if not self._receiving:
-            self._keep(payload, address, flags)
+        if flags & lib.UVB_KEEP:
+            self._keep(payload, address, flags & ~lib.UVB_KEEP)
         elif self._batching:
             self._batch.append((payload, address, flags)[: self._batching])
         else:
@@ -223,8 +223,8 @@ class UDP(UDPSending, UDPOptions):
             else:
                 call(self._on_read, self, *self._kept.popleft(), None)
         if self._hands_over:
-            self._hands_over = False
             check(self._core.recv_start(self._batching, self._on_read), "recv_start")
+            self._hands_over = False
 
     def _fail(self, error: UVError) -> None:
         if self._uv is not None and self._on_read is not None:

@@ -47,7 +47,8 @@ static void keep_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
   if (flags & UV_UDP_MMSG_CHUNK) {
     if (!(flags & UV_UDP_LINUX_RECVERR) && !uv_is_closing((uv_handle_t *)udp))
       uvb_on_datagram(uvb_python_self(ours), buffer->base, nread,
-                      known(ours, sender, nread, flags), flags & UV_UDP_PARTIAL);
+                      known(ours, sender, nread, flags),
+                      (flags & UV_UDP_PARTIAL) | UVB_KEEP);
   } else { /* libuv gives the buffer back: that was all */
     ours->in_batch = 0;
     udp->recv_cb = NULL;

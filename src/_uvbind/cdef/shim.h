@@ -59,6 +59,8 @@ int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *objec
 int uvb_udp_open(uv_udp_t *udp, uv_os_sock_t sock);
 int uvb_udp_open_ex(uv_udp_t *udp, uv_os_sock_t sock, unsigned int flags);
 int uvb_udp_connect(uvb_handle *handle, const struct sockaddr *address);
+/* A flag beside libuv's, of a datagram that came in a batch in which receiving was stopped. */
+enum { UVB_KEEP = 1 << 30 };
 enum { UVB_TTL, UVB_MULTICAST_TTL, UVB_MULTICAST_LOOP };
 int uvb_udp_bind(uvb_handle *handle, const struct sockaddr *address, unsigned int flags);
 int uvb_udp_family(uvb_handle *handle);
