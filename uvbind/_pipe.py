@@ -152,7 +152,7 @@ class Pipe(Stream):
         UVError (EEXIST when a handle has it, EBADF, EINVAL when it is neither). Wraps
         uv_pipe_open.
         """
-        self._open_as("file", file, lib.uv_pipe_open)
+        self._open_as("file", file, lib.uvb_pipe_open)
 
     def accept(self, client: Stream | None = None) -> Any:
         """Take a connection, see Stream.accept(), or a handle that was passed to an ipc pipe.

@@ -51,7 +51,7 @@ class TCP(Stream):
         if reuseport:
             needs(1, 49, "bind(reuseport=True)")
             flags |= lib.UV_TCP_REUSEPORT
-        check(lib.uv_tcp_bind(self._open(), storage, flags), f"bind to {address!r:.100}")
+        check(lib.uvb_tcp_bind(self._open(), storage, flags), f"bind to {address!r:.100}")
         self._apply_options()
 
     def connect(
@@ -73,7 +73,7 @@ class TCP(Stream):
             # Linux fails the first connect() after one that has failed, and then forgets that.
             submit: Callable[..., int] = _connect_again
         else:
-            submit = lib.uv_tcp_connect
+            submit = lib.uvb_tcp_connect
         request = self._connect(callback, submit, storage, _CONNECT_CB)
         self._apply_options()
         return request
@@ -97,7 +97,7 @@ class TCP(Stream):
         UVError (EEXIST when a handle has it, EBADF, EINVAL when it is no stream socket). Wraps
         uv_tcp_open.
         """
-        self._open_as("sock", sock, lib.uv_tcp_open)
+        self._open_as("sock", sock, lib.uvb_tcp_open)
 
     # -- options, which are remembered while there is no socket
 
@@ -222,5 +222,5 @@ def _needs_scope(address: Any) -> bool:
 
 
 def _connect_again(*arguments: Any) -> int:
-    error = int(lib.uv_tcp_connect(*arguments))
-    return int(lib.uv_tcp_connect(*arguments)) if error == lib.UV_ECONNABORTED else error
+    error = int(lib.uvb_tcp_connect(*arguments))
+    return int(lib.uvb_tcp_connect(*arguments)) if error == lib.UV_ECONNABORTED else error

@@ -28,7 +28,8 @@ void uvb_connection_cb(uv_stream_t *server, int status) {
 #include <unistd.h>
 
 int uvb_listen(uvb_handle *server, int backlog) {
-  int err = uv_listen(&server->uv.stream, backlog, uvb_connection_cb);
+  uvb_attempt attempt = uvb_begin(&server->uv.handle);
+  int err = uvb_end(&attempt, uv_listen(&server->uv.stream, backlog, uvb_connection_cb));
   if (err == 0) {
     server->backlog = backlog;
     server->listens = 1;

@@ -62,7 +62,9 @@ int uvb_udp_open(uv_udp_t *udp, uv_os_sock_t sock) {
   int err;
 
   get_reuse(sock, &before);
-  err = uv_udp_open(udp, sock);
+  err = uvb_room_for(udp->loop, sock);
+  if (err == 0)
+    err = uv_udp_open(udp, sock);
   put_back(sock, &before);
   if (err == 0)
     opened(udp->data);
@@ -96,7 +98,8 @@ int uvb_udp_accept(uv_stream_t *server, uvb_handle *client) {
 }
 
 int uvb_udp_connect(uvb_handle *handle, const struct sockaddr *address) {
-  int err = uv_udp_connect(&handle->uv.udp, address);
+  uvb_attempt attempt = uvb_begin(&handle->uv.handle);
+  int err = uvb_end(&attempt, uv_udp_connect(&handle->uv.udp, address));
   handle->connected = -1;
   return err;
 }
@@ -114,7 +117,8 @@ int uvb_udp_check_address(uvb_handle *handle, const struct sockaddr *address) {
 }
 
 int uvb_udp_bind(uvb_handle *handle, const struct sockaddr *address, unsigned int flags) {
-  int err = uv_udp_bind(&handle->uv.udp, address, flags);
+  uvb_attempt attempt = uvb_begin(&handle->uv.handle);
+  int err = uvb_end(&attempt, uv_udp_bind(&handle->uv.udp, address, flags));
 #if defined(__linux__)
   /* libuv asks for the errors of IPv6 only; IPv4 may come through the same socket. */
   uv_os_fd_t sock;

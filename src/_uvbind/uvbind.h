@@ -177,6 +177,16 @@ int uvb_plain_loop_init(uv_loop_t *loop);
 uv_loop_t *uvb_set_current(uv_loop_t *loop);
 int uvb_room_for(uv_loop_t *loop, int fd);
 
+/* undo.c: a verb of libuv's between these two leaves nothing behind when it fails. */
+typedef struct {
+  uv_handle_t *handle;
+  unsigned int flags;
+  int descriptor;
+  uv_loop_t *current;
+} uvb_attempt;
+uvb_attempt uvb_begin(uv_handle_t *handle);
+int uvb_end(const uvb_attempt *attempt, int err);
+
 /* loop.c */
 /* The close callback of our own handles. */
 void uvb_internal_closed(uv_handle_t *handle);

@@ -34,7 +34,7 @@ class _Stream(Holder, TCP):
     def take(self, sock: socket.socket) -> None:
         """Have libuv own a descriptor that asyncio has looked at."""
         self.hold(sock)
-        error = lib.uv_tcp_open(self._uv, sock.fileno())
+        error = lib.uvb_tcp_open(self._uv, sock.fileno())
         if error < 0:
             raise plain_error(uv_error(error, "sock"))
         # The kernel refuses this on sockets that are not TCP's, which is no error. `proto` tells

@@ -3,7 +3,6 @@ typedef ... uv_pipe_t;
 #define UV_PIPE_NO_TRUNCATE ...
 #define UVB_PIPE_NAME_SIZE ...
 
-int uv_pipe_open(uv_pipe_t *pipe, int fd);
 int uv_pipe_bind2(uv_pipe_t *pipe, const char *name, size_t size, unsigned int flags);
 int uv_pipe_connect2(uv_connect_t *req, uv_pipe_t *pipe, const char *name, size_t size,
                      unsigned int flags, uv_connect_cb callback);

@@ -55,6 +55,11 @@ void uvb_handle_read_into(uvb_handle *handle, char *buffer, size_t size);
 void uvb_handle_asks(uvb_handle *handle, int asks);
 int uvb_write2(uv_write_t *req, uv_stream_t *stream, const uv_buf_t *buffers, unsigned int count,
                uvb_handle *passed);
+int uvb_tcp_open(uv_tcp_t *tcp, uv_os_sock_t sock);
+int uvb_tcp_bind(uv_tcp_t *tcp, const struct sockaddr *address, unsigned int flags);
+int uvb_tcp_connect(uv_connect_t *req, uv_tcp_t *tcp, const struct sockaddr *address,
+                    uv_connect_cb callback);
+int uvb_pipe_open(uv_pipe_t *pipe, int fd);
 int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *object);
 int uvb_udp_open(uv_udp_t *udp, uv_os_sock_t sock);
 int uvb_udp_open_ex(uv_udp_t *udp, uv_os_sock_t sock, unsigned int flags);
