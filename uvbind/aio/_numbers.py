@@ -23,9 +23,10 @@ _CALLS = ("recv", "recv_into", "recvfrom", "send", "sendmsg", "sendto")
 
 def has_own_calls(sock: Any) -> bool:
     """Tell whether a class of the program's receives or sends in its own way."""
-    kind = sock.__class__
-    return kind is not Socket and any(
-        getattr(kind, name, None) not in (None, getattr(Socket, name)) for name in _CALLS
+    kind = type(sock)
+    return kind is not Socket and (
+        not issubclass(kind, Socket)
+        or any(getattr(kind, name) is not getattr(Socket, name) for name in _CALLS)
     )
 
 

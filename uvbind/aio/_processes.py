@@ -8,6 +8,7 @@ of its own keeps it, and where there are no pidfds it is asyncio's turn.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -24,6 +25,7 @@ class Processes:
 
     _add_reader: Callable[..., Any]
     _child_watcher_callback: Callable[..., None]
+    _watcher: Any  # asyncio's, from Python 3.14 on
     _remove_reader: Callable[[Any], bool]
     call_soon_threadsafe: Callable[..., Any]
     create_future: Callable[[], Any]
@@ -42,7 +44,7 @@ class Processes:
                 _in_thread(process.wait, process)
 
     async def _make_subprocess_transport(self, *arguments: Any, **options: Any) -> Any:
-        if not _has_pidfds() or _has_own_watcher():
+        if not _has_pidfds() or self._has_own_watcher():
             make: Any = super()
             return await make._make_subprocess_transport(*arguments, **options)
         waiter = self.create_future()
@@ -71,14 +73,39 @@ class Processes:
         process = self._children.pop(pidfd)
         self._remove_reader(pidfd)
         os.close(pidfd)
-        self._child_watcher_callback(process.pid, _exit_code(process), transport)
+        self._ended(process, transport)
 
     def _wait_in_thread(self, process: Any, transport: Any) -> None:
-        code = _exit_code(process)
-        try:  # asyncio's callback is for the loop's thread from Python 3.14 on
-            self.call_soon_threadsafe(self._child_watcher_callback, process.pid, code, transport)
+        """Wait for the end; the loop's thread takes the exit code, so that until then no other
+        process can have the number, which kill() may be asked to use."""
+        code = None
+        if hasattr(os, "waitid"):
+            with contextlib.suppress(ChildProcessError):  # waited for elsewhere
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        else:  # some PyPy
+            code = _exit_code(process)
+        try:
+            self.call_soon_threadsafe(self._ended, process, transport, code)
         except RuntimeError:
+            process.wait()
             logger.warning("process %d has ended after its loop %r", process.pid, self)
+
+    def _ended(self, process: Any, transport: Any, code: int | None = None) -> None:
+        code = _exit_code(process) if code is None else code
+        self._child_watcher_callback(process.pid, code, transport)
+
+    def _has_own_watcher(self) -> bool:
+        """Tell whether asyncio uses another child watcher than it would for this system."""
+        if sys.version_info >= (3, 14):  # the loop has it, and has chosen it
+            return not isinstance(self._watcher, unix_events._PidfdChildWatcher)
+        kept = events.AbstractEventLoopPolicy, unix_events._UnixDefaultEventLoopPolicy
+        policy = asyncio.get_event_loop_policy()
+        if type(policy).get_child_watcher not in [each.get_child_watcher for each in kept]:
+            return True
+        default = unix_events.ThreadedChildWatcher
+        if sys.version_info >= (3, 12):
+            default = unix_events.PidfdChildWatcher
+        return type(getattr(policy, "_watcher", None)) not in (type(None), default)
 
 
 def _exit_code(process: Any) -> int:
@@ -112,17 +139,3 @@ def _has_pidfds() -> bool:
 
 
 _pidfds = None  # type: bool | None  # PyPy takes no annotation here
-
-
-def _has_own_watcher() -> bool:
-    """Tell whether the program has had asyncio use another child watcher than it would."""
-    if sys.version_info >= (3, 14):  # without watchers that could be set
-        return False
-    kept = events.AbstractEventLoopPolicy, unix_events._UnixDefaultEventLoopPolicy
-    policy = asyncio.get_event_loop_policy()
-    if type(policy).get_child_watcher not in [each.get_child_watcher for each in kept]:
-        return True
-    default = unix_events.ThreadedChildWatcher
-    if sys.version_info >= (3, 12):
-        default = unix_events.PidfdChildWatcher
-    return type(getattr(policy, "_watcher", None)) not in (type(None), default)

@@ -13,7 +13,9 @@ import signal
 import sys
 import threading
 import warnings
+from asyncio import sslproto
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import connections
 import descriptors
@@ -70,7 +72,21 @@ def run(storms: list[Storm], kind: str, seed: int, rounds: int) -> World:
     return world
 
 
+def mend_asyncio() -> None:
+    """In Python 3.11.2 abort() of a TLS transport raises AttributeError after the end."""
+    kind: Any = sslproto._SSLProtocolTransport  # type: ignore[attr-defined]
+    abort = kind.abort
+
+    def abort_if_open(transport: Any) -> None:
+        if transport._ssl_protocol is not None:
+            abort(transport)
+
+    kind.abort = abort_if_open
+
+
 def main() -> None:
+    if sys.version_info < (3, 11, 7):
+        mend_asyncio()
     names, kind = sys.argv[1:3]
     seed, rounds = map(int, sys.argv[3:])
     storms = storms_of(names)
