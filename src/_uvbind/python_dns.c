@@ -152,7 +152,7 @@ static PyObject *numeric(PyObject *self, PyObject *args) {
 static PyObject *begin(PyObject *self, PyObject *args) {
   uvb_request *request;
   question asked;
-  int err = UV_EINVAL;
+  int err = UV_ENOMEM; /* what numeric() has understood can only lack memory */
 
   if (understand(self, args, &asked) && (request = uvb_core_request(asked.at)) != NULL)
     err = uvb_getaddrinfo(&request->uv.getaddrinfo, request->loop, asked.host, asked.port,
