@@ -28,7 +28,7 @@ def test_each_failed_allocation_is_survived(scenario):
     kinds = ["--only", "c"] if scenario == "asyncio_echo" else []
     folder = Path(__file__).with_name("allocations")
     done = subprocess.run(
-        [sys.executable, folder, "--at-most", "30", *kinds, scenario],
+        [sys.executable, folder, "--at-most", "15", *kinds, scenario],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
