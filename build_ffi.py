@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from cffi import FFI
+from setuptools import Extension
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
 
 ROOT = Path(__file__).resolve().parent
 SOURCE = Path("src/_uvbind")  # relative: setuptools wants the sources of an extension so
@@ -39,6 +44,15 @@ CPYTHON = sys.implementation.name == "cpython"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # One extension for every CPython with a GIL; elsewhere there is no stable ABI to build for.
 ABI3 = CPYTHON and not FREE_THREADED
+
+
+# cffi's init function, of CPython or of PyPy.
+EXPORTS = "{ global: PyInit_*; _cffi_pypyinit_*; local: *; };\n"
+
+
+def fortify(level: int) -> list[str]:
+    """Return the options for checks of buffer sizes in the C library, in place of the system's."""
+    return ["-U_FORTIFY_SOURCE", f"-D_FORTIFY_SOURCE={level}"]
 
 
 def sanitizer_flags() -> list[str]:
@@ -98,7 +112,6 @@ def make_ffibuilder() -> FFI:
         options["extra_link_args"] = sanitizer_flags()
     if sys.platform == "linux":
         options["define_macros"].append(("_GNU_SOURCE", None))
-        options["extra_link_args"] += ["-Wl,--exclude-libs,ALL"]
         if not SYSTEM_LIBUV:
             options["define_macros"].append(("UVB_WRAPS", "1"))
             options["extra_link_args"] += [f"-Wl,--wrap={name}" for name in WRAPPED]
@@ -125,11 +138,64 @@ class BuildExt(build_ext):
                 extension.depends.append(str(archive))
         super().run()
 
+    def build_extensions(self) -> None:
+        if sys.platform == "linux":
+            for extension in self.extensions:
+                self.harden(extension)
+        super().build_extensions()
+
+    def harden(self, extension: Extension) -> None:
+        """Add the options that make faults harder to exploit, as far as the compiler and the linker
+        take them, and have the init function be the only symbol that is exported.
+
+        CMakeLists.txt does the same for libuv.
+        """
+        script = Path(self.build_temp).resolve() / "exports.map"
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(EXPORTS)
+        given = " ".join([*self.compiler.compiler_so, *extension.extra_compile_args])
+        compiling: list[list[str]] = [["-fstack-protector-strong"]]
+        if "_FORTIFY_SOURCE" not in given and "-fsanitize" not in given:
+            level = next(filter(self.accepts, map(fortify, (3, 2))), None)
+            compiling += [] if level is None else [level]
+        linking = [[f"-Wl,--version-script={script}"], ["-Wl,-z,relro"], ["-Wl,-z,now"]]
+        linking += [["-Wl,-z,noexecstack"]]
+        if not SANITIZE and not re.search(r"(^|\s)-g", os.environ.get("CFLAGS", "")):
+            compiling.append(["-g0"])  # else Python's own flags ask for what triples the size
+            linking.append(["-Wl,--strip-debug"])  # and some compilers' libraries have it
+        for options in filter(self.accepts, compiling):
+            extension.extra_compile_args += options
+        for options in filter(self.links, linking):
+            extension.extra_link_args += options
+
+    def links(self, options: list[str]) -> bool:
+        return self.accepts([], options)
+
+    def accepts(self, compiling: list[str], linking: Sequence[str] = ()) -> bool:
+        """Try options of the compiler and the linker on a small program."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "probe.c"
+            source.write_text("#include <stdlib.h>\nint PyInit_probe(void) { return abs(-1); }\n")
+            try:
+                objects = self.compiler.compile(
+                    [str(source)],
+                    output_dir=folder,
+                    extra_postargs=["-O2", "-Werror", *compiling],
+                )
+                self.compiler.link_shared_object(
+                    objects, str(Path(folder) / "probe.so"), extra_postargs=list(linking)
+                )
+            except (CompileError, LinkError):
+                print(f"not used: {' '.join([*compiling, *linking])}")
+                return False
+        return True
+
     def build_libuv(self, folder: Path) -> Path:
         kind = "Debug" if SANITIZE else "Release"
         configure = ["cmake", "--fresh", "-S", str(ROOT), "-B", str(folder)]
         configure += [f"-DLIBUV_SOURCE={LIBUV}", f"-DCMAKE_BUILD_TYPE={kind}"]
-        configure += [f"-DCMAKE_C_FLAGS={' '.join(sanitizer_flags())}"]
+        if SANITIZE:
+            configure += [f"-DCMAKE_C_FLAGS={' '.join(sanitizer_flags())}"]
         if sys.platform != "win32":
             configure += ["-G", "Ninja"]
         subprocess.check_call(configure)
