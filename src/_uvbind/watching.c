@@ -156,6 +156,7 @@ static void tell(uvb_loop *loop, uv__io_t *watcher, int error) {
   uv_walk(&loop->uv, compare, &wanted);
   if (wanted.handle == NULL) { /* libuv's own */
     retry(loop, watcher);
+    uvb_python_enter(loop);
     uvb_on_unwatched(error);
   } else if (wanted.handle->data == NULL || ((uvb_handle *)wanted.handle->data)->retries)
     retry(loop, watcher); /* ours: what it tells comes late */
