@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
 import http.client
@@ -14,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -81,10 +81,8 @@ def ensure(
 
 
 def read_pin(path: Path) -> Pin:
-    """Read a pin file, each value of which is a Python literal as well as TOML."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    pairs = (line.split(" = ", 1) for line in lines if line and not line.startswith("#"))
-    return Pin(**{key: ast.literal_eval(value) for key, value in pairs})
+    """Read a pin file."""
+    return Pin(**tomllib.loads(path.read_text(encoding="utf-8")))
 
 
 def tree_digest(folder: Path, pin: Pin) -> str:
