@@ -104,6 +104,24 @@ int uvb_handle_close(uvb_handle *handle) {
   return 1;
 }
 
+/* Have libuv forget the descriptor of a socket, which stays open; the handle is closed next. A
+ * handle with writes in its queue keeps it. For the loop's thread, outside of a run. */
+void uvb_handle_leave_descriptor(uvb_handle *handle) {
+#ifndef _WIN32
+  if (handle->uv.handle.type == UV_UDP) {
+    uv_udp_t *udp = &handle->uv.udp;
+    if (uv_udp_get_send_queue_count(udp) == 0 && uv_udp_recv_stop(udp) == 0)
+      udp->io_watcher.fd = -1;
+  } else if (handle->uv.handle.type == UV_TCP) {
+    uv_stream_t *stream = &handle->uv.stream;
+    if (uv_stream_get_write_queue_size(stream) == 0 && uv_read_stop(stream) == 0)
+      stream->io_watcher.fd = -1;
+  }
+#else
+  (void)handle;
+#endif
+}
+
 /* A connection that is being passed to another process is not to be reset there. */
 int uvb_tcp_close_reset(uvb_handle *handle) {
   int low = low_descriptor(handle), err = 0;

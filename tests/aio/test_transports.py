@@ -336,24 +336,6 @@ def test_streams_over_a_unix_socket(run, tmp_path):
     run(main)
 
 
-def test_a_connection_left_open_is_closed_with_the_loop(new_loop):
-    if PYPY:
-        pytest.skip("PyPy collects when it likes")
-    loop = new_loop()
-    transport, _, theirs = loop.run_until_complete(connected())
-    fd = transport.get_extra_info("socket").fileno()
-    loop.close()
-    with theirs:
-        if type(loop).__module__.startswith("uvbind"):
-            with pytest.raises(OSError):
-                os.fstat(fd)
-        else:
-            assert transport.get_extra_info("socket").fileno() == fd
-        with pytest.warns(ResourceWarning, match="unclosed transport"):
-            transport.__del__()
-        transport._sock = None
-
-
 def test_a_transport_has_all_that_asyncio_s_has():
     async def main():
         ours, theirs = socket.socketpair()

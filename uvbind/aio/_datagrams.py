@@ -277,6 +277,9 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
         self._receiving = None
         self._try_send = self._send_batch = _not_now
 
+    def leave_socket(self) -> None:
+        self._udp.leave()
+
     def _let_go(self) -> None:
         self._loop._let_go_of(self)
         self._sock = self._udp  # asyncio's last step is to close it

@@ -72,6 +72,9 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
         if not (self._closed or self.is_running() or self.uv._forked):
             self.uv._take_over(get_ident())  # whichever thread it was made in
         super().close()  # raises while it runs
+        if not self.uv._forked:
+            for transport in self._streams.values():
+                transport.leave_socket()
         self.uv.__exit__(None, None, None)
         self._streams.clear()
         for name in (

@@ -12,6 +12,7 @@ from typing import Any
 
 from uvbind._check import Socket
 from uvbind._handle import SocketBuffers
+from uvbind._uvbind import lib
 from uvbind.aio._mended import LostOnce
 
 _Base: Any = selector_events.BaseSelectorEventLoop
@@ -44,6 +45,15 @@ class Holder(SocketBuffers):
         self.sock = sock
         if isinstance(sock, Socket):
             sock._io_refs += 1
+
+    def leave(self) -> None:
+        """The loop closes while the transport is open: the socket object has the descriptor again.
+
+        A program may have lent it and may go on to use it. Else the transport closes it when it is
+        forgotten, as asyncio's does.
+        """
+        if self._uv is not None and self.sock is not None:
+            lib.uvb_handle_leave_descriptor(self._c)
 
     def let_go(self) -> None:
         """What libuv has, libuv closes: nothing is left to close for the socket object."""

@@ -212,6 +212,9 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
             return
         super().write(data)
 
+    def leave_socket(self) -> None:
+        self._stream.leave()
+
     def _let_go(self) -> None:
         self._loop._let_go_of(self)
         self._sock = _Closing(self._stream)

@@ -45,6 +45,7 @@ int uvb_handle_init(uvb_handle *handle, int type, int argument);
 void uvb_handle_free(uvb_handle *handle);
 void *uvb_handle_uv(uvb_handle *handle);
 int uvb_handle_close(uvb_handle *handle);
+void uvb_handle_leave_descriptor(uvb_handle *handle);
 int uvb_listen(uvb_handle *server, int backlog);
 void uvb_connection_waits(uvb_handle *server);
 int uvb_handle_accept(uvb_handle *server, uvb_handle *client);
