@@ -6,6 +6,7 @@ import _socket
 import contextvars
 import errno
 import socket
+import weakref
 from asyncio import constants, selector_events, sslproto, trsock
 from asyncio.log import logger
 from collections.abc import Callable
@@ -58,7 +59,9 @@ class Connections(_Base):  # type: ignore[misc]
     uv: Loop
 
     def __init__(self, *arguments: Any) -> None:
-        self._streams: dict[int, SocketTransport] = {}  # by descriptor
+        # By descriptor.
+        self._streams: weakref.WeakValueDictionary[int, SocketTransport]
+        self._streams = weakref.WeakValueDictionary()
         super().__init__(*arguments)
 
     def _accept_connection(

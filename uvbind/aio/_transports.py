@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import socket
 import sys
+import weakref
 from asyncio import futures, protocols, selector_events
 from typing import Any
 
@@ -29,7 +30,7 @@ _EOF = lib.UV_EOF
 class _Stream(Holder, TCP):
     """The stream of a transport."""
 
-    transport: Any = None
+    transport: Any = None  # a weak reference
 
     def take(self, sock: socket.socket) -> None:
         """Have libuv own a descriptor that asyncio has looked at."""
@@ -45,11 +46,17 @@ class _Stream(Holder, TCP):
         """The transport has one of its own."""
 
     def _lend(self) -> None:
-        self.transport._lend()
+        self.transport()._lend()
+
+    def forget_reader(self) -> None:
+        """Nothing is read until the transport starts again, and nothing keeps it for that."""
+        self._on_read = None
+        self._core.forget_calls()
 
     def _begin_close(self) -> None:
         self.let_go()
-        transport, self.transport = self.transport, None
+        found, self.transport = self.transport, None
+        transport = None if found is None else found()
         if transport is not None:
             transport._try_write = _not_now  # C is done with the handle, we perhaps are not
         super()._begin_close()
@@ -80,7 +87,9 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
     ) -> None:
         connection_made = protocol.connection_made  # or it is no protocol
         self._stream = stream = _Stream(loop.uv)
-        stream.transport = self  # the stream keeps the transport
+        # What reads keeps the transport, as a writer does: one that is paused and that the program
+        # forgets is closed, as asyncio's is.
+        stream.transport = weakref.ref(self)
         fd = sock.fileno()
         try:
             stream.take(sock)
@@ -146,7 +155,17 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
             return False
         self._reading = None
         self._stream.read_stop()
+        self._stream.forget_reader()
         return True
+
+    def __del__(self) -> None:
+        forgotten = self._sock is not None
+        super().__del__()  # warns
+        if forgotten and not self._loop._closed:
+            try:
+                self._stream.close()
+            except RuntimeError:  # the garbage collector runs in another thread
+                self._loop.call_soon_threadsafe(self._stream.close)
 
     def set_protocol(self, protocol: Any) -> None:
         reads = self._reading is not None
@@ -185,6 +204,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
                 self._raised(exception)
             return
         self._reading = None  # libuv has stopped
+        stream.forget_reader()
         if error.code == _EOF:
             context.run(self._read_ready__on_eof)
         else:
