@@ -36,7 +36,7 @@ STEMS += ["async", "signal", "poll", "watchers", "pipe", "udp", "dns", "network"
 
 # Functions that the compiled libuv gets from src/_uvbind/system.c and watching.c on Linux.
 WRAPPED = ["socket", "accept4", "epoll_create1", "eventfd", "socketpair", "pipe2", "open64"]
-WRAPPED += ["syscall", "epoll_ctl", "epoll_pwait"]
+WRAPPED += ["syscall", "epoll_ctl", "epoll_pwait", "uv__strdup"]
 
 SYSTEM_LIBUV = os.environ.get("UVBIND_SYSTEM_LIBUV", "") not in ("", "0")
 SANITIZE = os.environ.get("UVBIND_SANITIZE", "")

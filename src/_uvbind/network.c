@@ -60,7 +60,7 @@ int uvb_interface_addresses(char *text, int room) {
   uv_interface_address_t *found;
   unsigned int *indexes;
   int count, size = 0;
-  int err = uv_interface_addresses(&found, &count);
+  int err = uvb_interfaces(&found, &count);
 
   if (err != 0)
     return err;

@@ -149,6 +149,27 @@ enum {
   SETUP_SQPOLL = 2      /* the ring of Loop.configure(use_io_uring_sqpoll=True) */
 };
 
+/* uv_interface_addresses compares the names that it has copied, whether there was memory or not. */
+static char no_memory[] = "";
+static _Thread_local int copies_names;
+
+int uvb_interfaces(uv_interface_address_t **found, int *count) {
+  int err;
+
+  copies_names = 1;
+  err = uv_interface_addresses(found, count);
+  copies_names = 0;
+  for (int i = 0; err == 0 && i < *count; i++)
+    if ((*found)[i].name == no_memory)
+      (*found)[i].name = NULL;
+  return err;
+}
+
+WRAPPED(char *, uv__strdup, const char *text) {
+  char *copy = __real_uv__strdup(text);
+  return copy == NULL && copies_names ? no_memory : copy;
+}
+
 /* libuv makes system calls of up to six arguments, and gives each of them. */
 long __real_syscall(long number, ...);
 long __wrap_syscall(long number, ...);
@@ -192,6 +213,10 @@ static int loop_init(uv_loop_t *loop) {
 }
 
 #else
+
+int uvb_interfaces(uv_interface_address_t **found, int *count) {
+  return uv_interface_addresses(found, count);
+}
 
 uv_loop_t *uvb_set_current(uv_loop_t *loop) {
   (void)loop;

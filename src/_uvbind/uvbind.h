@@ -176,6 +176,8 @@ uvb_loop *uvb_watching_for(uvb_loop *loop);
 int uvb_plain_loop_init(uv_loop_t *loop);
 uv_loop_t *uvb_set_current(uv_loop_t *loop);
 int uvb_room_for(uv_loop_t *loop, int fd);
+/* uv_interface_addresses; a name that there was no memory for is NULL. */
+int uvb_interfaces(uv_interface_address_t **found, int *count);
 
 /* undo.c: a verb of libuv's between these two leaves nothing behind when it fails. */
 typedef struct {
