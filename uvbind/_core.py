@@ -27,6 +27,7 @@ class Core:
         self.half = half
         self._pin = pin
         self._lent: Any = None  # memory that reads land in
+        self._view: memoryview | None = None  # our own, of all that they land in
         self._asks = False
         self.kept: Any = None
 
@@ -45,7 +46,8 @@ class Core:
     def release(self) -> None:
         """Keep it no longer: libuv is done with it, or never had it."""
         self._loop.cores.pop(id(self), None)
-        self._pin = self._lent = self.kept = None
+        self._forget_lent()
+        self._pin = self.kept = None
 
     def read_start(
         self, asks: bool, into: Any, callback: object, protocol: object, raised: object
@@ -60,6 +62,7 @@ class Core:
                 self._return()
             else:
                 self.lend(into)
+                self._view = into
         return error
 
     def read_stop(self) -> int:
@@ -86,9 +89,15 @@ class Core:
 
     def _return(self) -> None:
         lib.uvb_handle_read_into(self.half, ffi.NULL, 0)
-        lent, self._lent = self._lent, None
+        self._forget_lent()
+
+    def _forget_lent(self) -> None:
+        """Give the buffer free now: a garbage collector may take its time."""
+        lent, view, self._lent, self._view = self._lent, self._view, None, None
         if lent is not None:
             ffi.release(lent)
+        if view is not None:
+            view.release()
 
     def recv_start(self, batching: int, callback: object) -> int:
         return int(lib.uvb_udp_recv_start(self.half, batching))
