@@ -27,7 +27,8 @@ class Buffered(asyncio.BufferedProtocol):
         return self.buffer
 
     def buffer_updated(self, nbytes):
-        self.received += memoryview(self.buffer)[:nbytes]
+        with memoryview(self.buffer) as view, view[:nbytes] as part:  # PyPy keeps them a while
+            self.received += part
         self.got.set()
 
     def connection_lost(self, exc):
