@@ -1,0 +1,80 @@
+"""Ten thousand idle connections and 200 busy ones: memory and descriptors stay flat."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from uvbind._bench.contenders import Server
+from uvbind._bench.load import Load
+
+IDLE, BUSY = 10_000, 200
+ROUNDS, MESSAGES, SIZE = 5, 20_000, 1000
+NEEDED = IDLE + BUSY + 300
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
+
+
+@pytest.fixture
+def enough_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < NEEDED:
+        pytest.skip(f"the system allows {hard} descriptors only, {NEEDED} are needed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, NEEDED), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def descriptors(server: Server) -> int:
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
+def until(server: Server, expected: int) -> None:
+    """Wait until the server has accepted, or closed, so many; it answers between its turns."""
+    for _ in range(20_000):
+        if descriptors(server) == expected:
+            return
+        server.tally()
+    assert descriptors(server) == expected
+
+
+def resident(server: Server) -> int:
+    """Return the server's memory in bytes."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.parametrize("kind", ["uvbind", "uvbind.aio"])
+def test_ten_thousand_idle_connections_cost_the_busy_ones_nothing(enough_descriptors, kind):
+    with Server(kind, "tcp_servers") as server, Load() as idle, Load() as busy:
+        server.ready()
+        busy.connect_tcp(kind, server.port, 1, SIZE)  # what is made once is there from now on
+        busy.run(seconds=60.0, messages=1)
+        busy.disconnect()
+        server.tally()
+        before = descriptors(server)
+        idle.connect_tcp(kind, server.port, IDLE, 1, timeout=60.0)
+        idle.run(seconds=60.0, messages=IDLE)  # until the server has accepted each of them
+        used = []
+        for _ in range(ROUNDS):
+            busy.connect_tcp(kind, server.port, BUSY, SIZE, timeout=60.0)
+            result = busy.run(seconds=60.0, messages=MESSAGES)  # raises for a wrong byte
+            assert result["errors"] == 0
+            until(server, before + IDLE + BUSY)
+            used.append(resident(server))
+            busy.disconnect()
+            until(server, before + IDLE)
+        # The first rounds warm up: malloc grows, PyPy compiles. After them nothing accumulates.
+        assert max(used[3:]) < 1.05 * used[2], used
+        idle.run(seconds=60.0, messages=IDLE)  # each of them gets an answer
+        idle.disconnect()
+        until(server, before)
