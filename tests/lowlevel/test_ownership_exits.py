@@ -48,7 +48,7 @@ def run():
     loop.run()
 
 threading.Thread(target=run, daemon=True).start()
-flows.wait()
+assert flows.wait(30)
 """
 
 ASYNCIO = """
@@ -76,7 +76,7 @@ async def main():
         await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0.001))
 
 threading.Thread(target=uvbind.aio.run, args=(main(),), daemon=True).start()
-flows.wait()
+assert flows.wait(30)
 """
 
 # A thread that waits for the GIL when the interpreter is taken apart, which takes its time.
