@@ -91,7 +91,7 @@ def make_ffibuilder() -> FFI:
     for stem in STEMS:
         ffi.cdef((ROOT / SOURCE / "cdef" / f"{stem}.h").read_text())
     # The one struct of ours that Python looks into: a field costs no release of the GIL.
-    ffi.cdef("struct uvb_loop { unsigned long owner; int running, looking_up; ...; };")
+    ffi.cdef("struct uvb_loop { unsigned long owner; int running, looking_up, closed; ...; };")
     crossings = (ROOT / SOURCE / "cdef" / "callbacks.h").read_text()
     ffi.cdef('extern "Python+C" {\n' + crossings + "\n}")
 

@@ -7,8 +7,10 @@ its first line included, reaches `failed`, and from there the loop that is runni
 
 from __future__ import annotations
 
+import operator
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -20,6 +22,7 @@ class Running(Protocol):
 
     def _failed(self, exception: BaseException) -> None: ...
     def _stop_with(self, exception: BaseException) -> None: ...
+    def _is_running(self) -> bool: ...
 
 
 class _Thread(threading.local):
@@ -52,9 +55,13 @@ def interrupted(exception: BaseException) -> None:
 def crossing_to(
     taker: Callable[[BaseException], None],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function the Python side of the crossing of its name; `taker` gets what it raises."""
+    """Make a function the Python side of the crossing of its name; `taker` gets what it raises.
 
-    def onerror(kind: Any, exception: BaseException, traceback: Any) -> None:
+    A signal handler may raise in it before it has called the program's callback, which is the last
+    line of each such function: then the function is called again.
+    """
+
+    def take(exception: BaseException) -> None:
         try:
             taker(exception)
         except BaseException as second:  # Ctrl-C in the middle of it: neither is lost
@@ -62,6 +69,20 @@ def crossing_to(
             taker(second)
 
     def connect(function: Callable[..., None]) -> Callable[..., None]:
+        code = function.__code__
+        last = max(line for _, _, line in code.co_lines() if line is not None)
+
+        def onerror(kind: Any, exception: BaseException, traceback: Any) -> None:
+            take(exception)
+            if traceback is None or traceback.tb_frame.f_code is not code:
+                return
+            if traceback.tb_lineno != last:
+                values = traceback.tb_frame.f_locals
+                try:
+                    function(*[values[name] for name in code.co_varnames[: code.co_argcount]])
+                except BaseException as second:
+                    take(second)
+
         ffi.def_extern(onerror=onerror)(function)
         return function
 
@@ -71,10 +92,41 @@ def crossing_to(
 crossing = crossing_to(failed)
 
 
+def repeat(function: Callable[[], object]) -> None:
+    """Call a function of ours, once more when an exception has cut it off: it goes on then."""
+    for _ in range(2):
+        try:
+            function()
+            return
+        except BaseException as exception:
+            failed(exception)
+
+
 def call(callback: Callable[..., object], *arguments: object) -> None:
     """Call one of several callbacks: an exception does not keep the others from theirs."""
     try:
         callback(*arguments)
+    except BaseException as exception:
+        failed(exception)
+
+
+def take_first(things: deque[Any], function: Callable[..., object], *arguments: object) -> None:
+    """Take the first thing and call the function with it and the arguments, in one step of C's.
+
+    No signal handler runs in between, so that the thing is neither lost nor taken twice.
+    """
+    next(map(function, map(deque.popleft, (things,)), *zip(arguments)))
+
+
+def call_first(callbacks: deque[Callable[..., object]], *arguments: object) -> None:
+    """Take the first of several callbacks and call it."""
+    take_first(callbacks, operator.call, *arguments)
+
+
+def call_next(callbacks: deque[Any], *arguments: object) -> None:
+    """As call_first(); what the callback raises is for the loop."""
+    try:
+        call_first(callbacks, *arguments)
     except BaseException as exception:
         failed(exception)
 

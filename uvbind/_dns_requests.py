@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,8 @@ class Lookup(Request):
 class InThread(Lookup):
     """A lookup by one of libuv's threads."""
 
+    _found: Any = None
+
     def _cancel(self) -> None:
         check(lib.uvb_lookup_cancel(self._uv), f"cancel: {self._describe()}")
 
@@ -54,13 +57,11 @@ class InThread(Lookup):
         raise NotImplementedError
 
     def _complete(self, status: int) -> None:
-        result = None
-        try:
-            if status == 0:
-                result = self._result()
-        finally:
-            self._release()
-        self._finish(self, result, None if status == 0 else uv_error(status, self._describe()))
+        if status == 0 and not self._done:
+            self._found = self._result()
+        self._release()
+        error = None if status == 0 else uv_error(status, self._describe())
+        self._call_back(self, self._found, error)
 
     def _give_up(self) -> None:
         lib.uvb_lookup_cancel(self._uv)
@@ -89,7 +90,7 @@ class ByPlainName(ByName):
     def __init__(self, loop: Loop, what: Any, finish: Callable[..., object]) -> None:
         self._loop = loop
         self._what = what
-        self._finish = finish
+        self._finish = deque([finish])
         self._core = loop._core.request(self, None)
 
     def begin(self, *arguments: Any) -> None:
@@ -104,16 +105,17 @@ class ByPlainName(ByName):
     def _uv(self) -> Any:
         return half(self._core, "uv_getaddrinfo_t *")
 
-    def _take(self) -> list[AddressInfo] | None:
+    def _take(self) -> None:
+        if not self._done:
+            self._found = _found(self._core)
         self._done = True
         self._loop._requests.discard(self)
-        results: list[AddressInfo] | None = _found(self._core)
         self._core.release()
-        return results
 
     def _complete(self, status: int) -> None:
-        results = self._take()
-        self._finish(self, results, None if status == 0 else uv_error(status, self._describe()))
+        self._take()
+        error = None if status == 0 else uv_error(status, self._describe())
+        self._call_back(self, self._found, error)
 
 
 def by_plain_name(loop: Loop, *arguments: Any, callback: Callable[..., object]) -> Request:
@@ -135,24 +137,24 @@ class Known(Lookup):
     def __init__(self, loop: Loop, what: Any, callback: Any, result: Any) -> None:
         self._loop = loop
         self._what = what
-        self._finish = callback
+        self._finish = deque([callback])
         self._result = result  # or libuv's error
         loop._requests.add(self)
-        loop._call_later(self._call_back)
+        loop._call_later(self._end)
 
     def _cancel(self) -> None:
         self._result = lib.UV_EAI_CANCELED
 
     _give_up = _cancel
 
-    def _call_back(self) -> None:
+    def _end(self) -> None:
         self._done = True
         self._loop._requests.discard(self)
         result = self._result
         if result.__class__ is int:
-            self._finish(self, None, uv_error(result, self._describe()))
+            self._call_back(self, None, uv_error(result, self._describe()))
         else:
-            self._finish(self, result, None)
+            self._call_back(self, result, None)
 
 
 def describe(what: object) -> str:

@@ -6,13 +6,15 @@ is closed by garbage collection.
 
 from __future__ import annotations
 
+import functools
 import socket
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from uvbind import _check
-from uvbind._callbacks import call, crossing
+from uvbind._callbacks import call_next, crossing
 from uvbind._core import half, pinned
 from uvbind._errors import UVError, check, uv_error
 from uvbind._loop import Loop
@@ -44,12 +46,10 @@ class Handle:
             raise RuntimeError(f"this {type(self).__name__} has been made already")
         loop._use()
         self._loop = loop
-        self._close_callbacks: list[Callable[..., object]] = []
+        self._close_callbacks: deque[Callable[..., object]] = deque()
         self._core = pinned(loop._core.handle, self)
         self._c = half(self._core, "uvb_handle *")
-        address = lib.uvb_handle_uv(self._c)
-        self._uv_handle = ffi.cast("uv_handle_t *", address)
-        self._uv = ffi.cast(ctype, address)
+        self._make_views(ctype, lib.uvb_handle_uv(self._c))
         # Before init: Ctrl-C may come between any two steps, and libuv's must be ours to close.
         loop._handles[id(self)] = self
         error = self._core.init(kind, argument)
@@ -78,9 +78,8 @@ class Handle:
         self._loop._use()
         if callback is not None:
             self._close_callbacks.append(callback)
-        if self._uv is not None:
-            self._begin_close()
-        self._close_half()
+        self._loop._closing[id(self)] = self  # first: a signal handler may cut off all that follows
+        self._go_on_closing()
 
     def is_active(self) -> bool:
         """Tell whether the handle is doing something: a timer runs, a stream reads, writes,
@@ -125,6 +124,10 @@ class Handle:
 
     # -- for the other modules
 
+    def _make_views(self, ctype: str, address: Any) -> None:
+        self._uv_handle = ffi.cast("uv_handle_t *", address)
+        self._uv = ffi.cast(ctype, address)
+
     def _state(self) -> str:
         return "active" if lib.uv_is_active(self._uv_handle) else "idle"
 
@@ -153,6 +156,15 @@ class Handle:
     def _exhausted(self) -> None:
         """The process ran out of descriptors: a matter for those that listen."""
 
+    def _go_on_closing(self) -> None:
+        """Close, from wherever an exception has cut it off before."""
+        if self._uv is not None:
+            self._begin_close()
+        if self._c is None:
+            self._end_close()
+        else:
+            self._close_half()
+
     def _close_half(self) -> None:
         # C knows whether it is closing already. libuv may never have had it; or it is closed, and
         # an exception, such as of a failed allocation, has kept Python from hearing of it.
@@ -160,17 +172,36 @@ class Handle:
             self._end_close()
 
     def _end_close(self) -> None:
-        """The close callback: libuv has forgotten the handle, its loop does as well."""
+        """The close callback: libuv has forgotten the handle, its loop does as well.
+
+        An exception may cut this off at any line: the loop then calls it again.
+        """
         self._loop._handles.pop(id(self), None)
-        callbacks, self._close_callbacks = self._close_callbacks, []
-        self._c = self._uv_handle = self._callback = None  # nothing is left that forms a cycle
+        if self._uv is not None:  # an exception has cut off what had libuv close it
+            self._begin_close()
+        self._forget()
         self._core.release()
-        for callback in callbacks:
-            call(callback, self)
+        while self._close_callbacks:
+            call_next(self._close_callbacks, self)
+        self._loop._closing.pop(id(self), None)
+
+    def _forget(self) -> None:
+        """Let go of libuv's handle and of what it called."""
+        self._c = self._uv_handle = self._callback = None  # nothing is left that forms a cycle
 
 
 class SocketBuffers(Handle):
     """Handles over a socket: the sizes of its two buffers in the kernel."""
+
+    _uv_stream: Any = None  # what uv_accept takes, also for a UDP handle that came over a pipe
+
+    def _make_views(self, ctype: str, address: Any) -> None:
+        self._uv_stream = ffi.cast("uv_stream_t *", address)
+        super()._make_views(ctype, address)
+
+    def _forget(self) -> None:
+        self._uv_stream = None
+        super()._forget()
 
     @property
     def send_buffer_size(self) -> int:
@@ -215,11 +246,21 @@ class SocketBuffers(Handle):
         if owner is not None:
             what = f"{name}: {fd} belongs to {owner!r}; hand over os.dup() of it"
             raise uv_error(lib.UV_EEXIST, what)
-        check(libuv_open(uv, fd), f"{name}: {fd}")
-        self._known_fd = fd
-        _owners[fd] = weakref.ref(self)
-        if isinstance(file, _check.Socket):
-            file.detach()
+        try:
+            try:
+                check(libuv_open(uv, fd), f"{name}: {fd}")
+            finally:
+                self._own(file, fd)
+        finally:  # again: a signal handler may raise in the first call, and both would close it
+            self._own(file, fd)
+
+    def _own(self, file: Any, fd: int) -> None:
+        """The descriptor that libuv has is no longer the caller's."""
+        if self._in_use():
+            self._known_fd = fd
+            _owners[fd] = weakref.ref(self)
+            if isinstance(file, _check.Socket):
+                file.detach()
 
     def _check_descriptor(self, what: str, fd: int, kind: int) -> None:
         if check(lib.uvb_socket_type(fd), what) != kind:
@@ -234,14 +275,11 @@ class SocketBuffers(Handle):
 
     def _then(self, callback: Any) -> Callable[[UVError | None], object]:
         """Return what a request does when it is done: call back, or report a failure."""
+        return self._report_failure if callback is None else functools.partial(callback, self)
 
-        def finish(error: UVError | None) -> None:
-            if callback is not None:
-                callback(self, error)
-            elif error is not None:
-                self._report(error)
-
-        return finish
+    def _report_failure(self, error: UVError | None) -> None:
+        if error is not None:
+            self._report(error)
 
     def _in_use(self) -> bool:
         fd = ffi.new("uv_os_fd_t *")
@@ -264,4 +302,5 @@ def _owner(fd: int) -> Handle | None:
 
 @crossing
 def uvb_on_close(pointer: Any) -> None:
-    ffi.from_handle(pointer)._end_close()
+    handle = ffi.from_handle(pointer)
+    handle._end_close()

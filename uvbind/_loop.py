@@ -14,7 +14,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from uvbind import _check
-from uvbind._callbacks import call, crossing, running
+from uvbind._callbacks import call, crossing, repeat, running
 from uvbind._core import half, loop_core
 from uvbind._errors import check, uv_error
 from uvbind._loop_inside import LoopInside
@@ -60,6 +60,7 @@ class Loop(LoopInside):
             raise RuntimeError(f"this {type(self).__name__} has been made already")
         self._failures: deque[BaseException] = deque()
         self._handles: dict[int, Handle] = {}  # by id: subclasses may define == as they like
+        self._closing: dict[int, Handle] = {}  # those of them whose close() is not through
         self._requests: set[Request] = set()
         self._later: deque[Callable[[], object]] = deque()  # to be called in the next turn
         self._wakeup = Wakeup()
@@ -98,6 +99,8 @@ class Loop(LoopInside):
         try:
             self._wakeup.start(c)
             with self._entered():
+                for handle in list(self._closing.values()):  # an exception may have cut it off
+                    handle._go_on_closing()
                 more = core.run(mode, me)
         finally:
             self._wakeup.stop()
@@ -116,7 +119,7 @@ class Loop(LoopInside):
         Wraps uv_loop_alive.
         """
         self._use()
-        return bool(lib.uv_loop_alive(self._uv))
+        return bool(lib.uv_loop_alive(self._uv)) or bool(self._closing)
 
     def close(self) -> None:
         """Close the loop; a second call does nothing.
@@ -126,18 +129,16 @@ class Loop(LoopInside):
         """
         if self._c is None:
             return
+        if self._c.closed:  # an exception came after that
+            self._end()
+            return
         if self._c.running:
             raise RuntimeError("close: the loop is running; call stop() and return from run()")
         self._use()
         self._raise_failure()
-        if self._handles or self._pending():
+        if self._handles or self._closing or self._pending():
             raise uv_error(lib.UV_EBUSY, f"close: {self._left()} left")
-        check(self._core.close(), "uv_loop_close")
-        self._c = self._uv = None
-        with self._entered():
-            self._core.release()
-        self._wakeup.close()
-        _loops.discard(self)
+        self._end()
         self._raise_failure()
 
     def __enter__(self) -> Loop:
@@ -153,15 +154,35 @@ class Loop(LoopInside):
             return  # a child that leaves the block: the loop is its parent's
         if self._c is None:
             return
-        while self._handles or self._pending():
+        try:
+            self._close_all()
+        except BaseException:  # a signal handler's, or else it is raised again
+            self._close_all()
+            raise
+        failures, self._failures = self._failures, deque()
+        _raise_all(failures)
+
+    def _close_all(self) -> None:
+        """Close the handles that are left, then the loop; callable again after an exception."""
+        if self._c is None:
+            return
+        while not self._c.closed and (self._handles or self._closing or self._pending()):
             for handle in list(self._handles.values()):
                 handle.close()
             for request in list(self._requests):
                 request._give_up()
             self._run(RunMode.ONCE)
-        failures, self._failures = self._failures, deque()
-        self.close()
-        _raise_all(failures)
+        self._end()
+
+    def _end(self) -> None:
+        """Have libuv forget the loop, and forget libuv; callable again after an exception."""
+        check(self._core.close(), "uv_loop_close")
+        with self._entered():
+            self._core.release()
+        self._requests.clear()  # an exception may have kept some from libuv
+        self._wakeup.close()
+        _loops.discard(self)
+        self._c = self._uv = None  # last: until then close() goes on
 
     def __del__(self) -> None:
         # Only a warning: closing needs the loop to run. The C memory stays, for libuv's
@@ -219,6 +240,9 @@ class Loop(LoopInside):
 
     # -- for the other modules
 
+    def _is_running(self) -> bool:
+        return self._c is not None and bool(self._c.running)
+
     def _pending(self) -> int:
         return int(lib.uvb_loop_active_requests(self._c)) + len(self._later)
 
@@ -232,6 +256,8 @@ class Loop(LoopInside):
     def _entered(self) -> Iterator[None]:
         """What C calls back in the meantime reports its exceptions to this loop."""
         stack = running()
+        # An exception may have kept some from being taken off.
+        stack[:] = [loop for loop in stack if loop._is_running()]
         depth = len(stack)
         stack.append(self)
         try:
@@ -240,7 +266,10 @@ class Loop(LoopInside):
             del stack[depth:]
 
     def _call_later(self, function: Callable[[], object]) -> None:
-        """Call a function from the loop, when the verb that is under way has returned."""
+        """Call a function from the loop, when the verb that is under way has returned.
+
+        It is called again when an exception has cut it off, and goes on then.
+        """
         lib.uvb_loop_later(self._c)  # first: what waits here alone would wait for ever
         self._later.append(function)
 
@@ -250,7 +279,8 @@ class Loop(LoopInside):
         `early`: this is in the middle of a poll, before what the poll has found.
         """
         for _ in range(len(self._later)):
-            call(self._later.popleft())
+            repeat(self._later[0])
+            self._later.popleft()
         return bool(self._later)
 
     def _signalled(self) -> None:

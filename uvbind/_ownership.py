@@ -80,7 +80,7 @@ class Owned:
         return False
 
     def _raise_unless_usable(self) -> None:
-        if self._c is None:
+        if self._c is None or self._c.closed:
             raise RuntimeError("the loop is closed")
         if self._forked:
             raise RuntimeError(

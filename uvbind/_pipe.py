@@ -251,9 +251,15 @@ def pipe(*, nonblock_read: bool = False, nonblock_write: bool = False) -> tuple[
     UVError (EMFILE). Wraps uv_pipe.
     """
     flags = [lib.UV_NONBLOCK_PIPE if end else 0 for end in (nonblock_read, nonblock_write)]
-    ends = ffi.new("uv_os_fd_t[2]")
-    check(lib.uv_pipe(ends, *flags), "pipe")
-    return ends[0], ends[1]
+    ends = ffi.new("uv_os_fd_t[2]", [-1, -1])
+    try:
+        check(lib.uv_pipe(ends, *flags), "pipe")
+        return ends[0], ends[1]
+    except BaseException:  # a signal handler may raise when they are open
+        for fd in ends:
+            if fd != -1:
+                os.close(fd)
+        raise
 
 
 def _mode(path: str) -> int:

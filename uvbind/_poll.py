@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from uvbind import _check
-from uvbind._callbacks import crossing
+from uvbind._callbacks import crossing, take_first
 from uvbind._errors import UVError, check, translate_sys_error, uv_error
 from uvbind._handle import Handle
 from uvbind._loop import Loop
@@ -42,16 +43,19 @@ class Poll(Handle):
 
     def __init__(self, loop: Loop, fd: Any) -> None:
         self._fd = _check.descriptor("fd", fd)
+        self._duplicates: deque[int] = deque()
         # libuv aborts the process when it finds a descriptor closed that it should watch, and
         # takes another file's for it when the number is in use again: give it one of its own.
         try:
-            self._duplicate: int | None = os.dup(self._fd)
-        except OSError as error:
-            code = translate_sys_error(error.errno or 0)
-            raise uv_error(code, f"fd: cannot watch {self._fd}") from None
-        try:
-            super().__init__(loop, "uv_poll_t *", lib.UV_POLL, self._duplicate)
+            try:
+                self._duplicates.append(os.dup(self._fd))
+            except OSError as error:
+                code = translate_sys_error(error.errno or 0)
+                raise uv_error(code, f"fd: cannot watch {self._fd}") from None
+            super().__init__(loop, "uv_poll_t *", lib.UV_POLL, self._duplicates[0])
         except BaseException:
+            if self._c is not None:  # libuv may have the duplicate
+                self.close()
             self._close_duplicate()
             raise
         self._callback: Callable[[Poll, int, UVError | None], object] | None = None
@@ -72,8 +76,8 @@ class Poll(Handle):
         _check.function("callback", callback)
         wanted = _check.integer("events", events, 1, _ALL)
         self._open()
+        self._callback = callback  # first: libuv is not to call back without one
         check(self._core.poll_start(wanted, callback), "uv_poll_start")
-        self._callback = callback
 
     def stop(self) -> None:
         """Stop watching. Wraps uv_poll_stop."""
@@ -89,9 +93,12 @@ class Poll(Handle):
         lib.uvb_poll_retries(self._c)
 
     def _close_duplicate(self) -> None:
-        duplicate, self._duplicate = self._duplicate, None
-        if duplicate is not None:
-            os.close(duplicate)
+        if self._duplicates:
+            take_first(self._duplicates, os.close)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._close_duplicate()  # an exception may have cut close() off
 
 
 @crossing

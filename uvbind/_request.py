@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from uvbind._callbacks import crossing
+from uvbind._callbacks import call_first, crossing, repeat
 from uvbind._core import half
 from uvbind._errors import check, uv_error
 from uvbind._uvbind import ffi, lib
@@ -33,7 +35,7 @@ class Request:
         """`finish(error)` is called when it is done; C keeps `keep` until then."""
         self._loop = loop
         self._what = what
-        self._finish = finish
+        self._finish = deque([finish])
         self._core = loop._core.request(self, keep)
         self._uv = half(self._core, ctype)
 
@@ -78,10 +80,14 @@ class Request:
         self._uv = None
 
     def _complete(self, status: int) -> None:
-        try:
-            self._release()
-        finally:
-            self._finish(None if status == 0 else uv_error(status, self._describe()))
+        """libuv is done with it. When an exception has cut this off, C calls it once more."""
+        self._release()
+        self._call_back(None if status == 0 else uv_error(status, self._describe()))
+
+    def _call_back(self, *arguments: Any) -> None:
+        """Call what waits for it, if that has not been done."""
+        if self._finish:
+            call_first(self._finish, *arguments)
 
     def _give_up(self) -> None:
         """The loop is being closed: cancel what can be cancelled."""
@@ -96,4 +102,5 @@ class Request:
 
 @crossing
 def uvb_on_request(pointer: Any, status: int) -> None:
-    ffi.from_handle(pointer)._complete(status)
+    request = ffi.from_handle(pointer)
+    repeat(functools.partial(request._complete, status))

@@ -44,8 +44,8 @@ class Signal(Handle):
         _check.function("callback", callback)
         number = _check.integer("signum", signum, 1, 2**31 - 1)
         self._open()
+        self._callback = callback  # first: libuv is not to call back without one
         check(lib.uvb_signal_start(self._c, number, oneshot), f"signum: {number} cannot be caught")
-        self._callback = callback
 
     def _begin_close(self) -> None:
         lib.uvb_signal_stop(self._c)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -15,6 +16,16 @@ from uvbind._uvbind import ffi, lib
 from uvbind._writing import Writing
 
 Self = TypeVar("Self", bound="Stream")
+
+
+class Connect(Request):
+    """A connect under way."""
+
+    stream: Any = None
+
+    def _complete(self, status: int) -> None:
+        self.stream._end_connect(status == 0)
+        super()._complete(status)
 
 
 class Stream(Writing):
@@ -49,9 +60,12 @@ class Stream(Writing):
         if self._listening:
             raise uv_error(lib.UV_EALREADY, "listen: this handle is listening already")
         check(lib.uvb_loop_watch_exhaustion(self._loop._c), "listen")
-        check(lib.uvb_listen(self._c, backlog), "listen")
-        self._on_connection = callback
-        self._listening = True
+        # First: libuv is not to call back without one, and a signal handler may raise after it.
+        self._on_connection, self._listening = callback, True
+        error = lib.uvb_listen(self._c, backlog)
+        if error < 0:
+            self._listening = False
+            raise uv_error(error, "listen")
 
     def accept(self, client: Stream | None = None) -> Any:
         """Take the connection that has waited longest and return its handle, in the listen callback
@@ -130,13 +144,16 @@ class Stream(Writing):
             raise uv_error(
                 lib.UV_ENOTCONN, "read_start: this handle listens; read from what accept() returns"
             )
-        if self._reading:
-            raise uv_error(lib.UV_EALREADY, "read_start")
         if self._connecting or self._failed_to_connect:  # libuv would read the end of the stream
             raise uv_error(lib.UV_ENOTCONN, "read_start")
         call = (callback, None, None) if transport is None else transport
-        check(self._core.read_start(asks, into, *call), "read_start")
+        # All in place before libuv reads: a signal handler may raise after that.
+        before = self._on_read, self._counts, self._reading
         self._on_read, self._counts, self._reading = callback, into is not None, True
+        error = self._core.read_start(asks, into, *call)
+        if error < 0:
+            self._on_read, self._counts, self._reading = before
+            raise uv_error(error, "read_start")
 
     def read_stop(self) -> None:
         """Stop reading: no callback comes any more. A second call does nothing. Wraps
@@ -149,22 +166,24 @@ class Stream(Writing):
         """Have the next read land in a buffer, by the core's lend(); called when `asks` is set."""
         raise NotImplementedError
 
-    def _read(self, data: Any, nread: int) -> None:
-        """A read that C did not hand over itself: an error, or any read on PyPy."""
+    def _read(self, data: Any, nread: int) -> tuple[Callable[..., object], tuple[Any, ...]]:
+        """Return what to call for a read that C did not hand over itself: an error, or any read
+        on PyPy. An error comes again when an exception has cut this off."""
         callback = self._on_read
         assert callback is not None
         landed = not FAST and self._core.landed()
         if nread > 0:
-            callback(self, nread if landed else ffi.unpack(data, nread), None)
-        elif nread < 0:
-            self._read_failed(uv_error(nread, "read"))
+            return callback, (self, nread if landed else ffi.unpack(data, nread), None)
+        if nread < 0:
+            return self._read_failed(uv_error(nread, "read"))
+        return _nothing, ()
 
-    def _read_failed(self, error: UVError) -> None:
+    def _read_failed(self, error: UVError) -> tuple[Callable[..., object], tuple[Any, ...]]:
         callback = self._on_read
         assert callback is not None
         self._core.read_stop()  # as libuv has
         self._reading = False
-        callback(self, 0 if self._counts else None, error)
+        return callback, (self, 0 if self._counts else None, error)
 
     def _report(self, error: UVError) -> None:
         """A failure nobody gave a callback for: tell whoever reads, or else Loop.run()."""
@@ -172,7 +191,8 @@ class Stream(Writing):
             return  # closed here, so it is known
         if not self._reading:
             raise error
-        self._read_failed(error)
+        callback, arguments = self._read_failed(error)
+        callback(*arguments)
 
     # -- state
 
@@ -201,20 +221,24 @@ class Stream(Writing):
         submit: Callable[..., int],
         *arguments: Any,
     ) -> Request:
-        def finish(error: UVError | None) -> None:
-            self._connecting = False
-            self._connected = error is None
-            self._failed_to_connect = error is not None
-            self._use_fast_lane(error is None)
-            callback(self, error)
-
         if self._connected or self._listening:  # libuv finds out too late
             raise uv_error(lib.UV_EISCONN, "connect")
-        request = Request(self._loop, "uv_connect_t *", "connect", finish)
-        request._submit(submit, self._uv, *arguments)
-        self._failed_to_connect = False
-        self._connecting = True
-        return request
+        then = functools.partial(callback, self)
+        request = Connect(self._loop, "uv_connect_t *", "connect", then)
+        request.stream = self
+        before = self._connecting, self._failed_to_connect
+        self._connecting, self._failed_to_connect = True, False  # before libuv calls back
+        try:
+            return request._submit(submit, self._uv, *arguments)
+        except UVError:
+            self._connecting, self._failed_to_connect = before
+            raise
+
+    def _end_connect(self, succeeded: bool) -> None:
+        self._connecting = False
+        self._connected = succeeded
+        self._failed_to_connect = not succeeded
+        self._use_fast_lane(succeeded and self._uv is not None)
 
     def _new_client(self) -> SocketBuffers:
         raise NotImplementedError
@@ -235,33 +259,44 @@ class Stream(Writing):
         self._core.forget_calls()
         self._on_read = None
 
+    def _connection_came(self, status: int) -> None:
+        assert self._on_connection is not None
+        self._accepted = False
+        self._on_connection(self, None if status == 0 else uv_error(status, "accept"))
+        if not self._accepted and self._uv is not None:
+            lib.uvb_connection_waits(self._c)
+
     def _exhausted(self) -> None:
         if self._listening and self._uv is not None and self._on_connection is not None:
             error = uv_error(lib.UV_EMFILE, "accept: connections were dropped")
             call(self._on_connection, self, error)
 
-    def _end_close(self) -> None:
-        super()._end_close()
+    def _forget(self) -> None:
+        super()._forget()
         self._on_connection = self._on_read = None
+
+
+def _nothing() -> None:
+    pass
 
 
 @crossing
 def uvb_on_connection(pointer: Any, status: int) -> None:
     server = ffi.from_handle(pointer)
-    server._accepted = False
-    server._on_connection(server, None if status == 0 else uv_error(status, "accept"))
-    if not server._accepted and server._uv is not None:
-        lib.uvb_connection_waits(server._c)
+    server._connection_came(status)
 
 
 @crossing
 def uvb_on_alloc(pointer: Any) -> None:
-    ffi.from_handle(pointer)._lend()
+    stream = ffi.from_handle(pointer)
+    stream._lend()
 
 
 @crossing
 def uvb_on_read(pointer: Any, data: Any, nread: int) -> None:
-    ffi.from_handle(pointer)._read(data, nread)
+    stream = ffi.from_handle(pointer)
+    call, arguments = stream._read(data, nread)
+    call(*arguments)
 
 
 @crossing

@@ -179,10 +179,14 @@ class TCP(Stream):
         """
         _check.optional_function("callback", callback)
         self._open()
-        check(lib.uvb_tcp_close_reset(self._c), "close_reset")
-        self._begin_close()
         if callback is not None:
             self._close_callbacks.append(callback)
+        error = lib.uvb_tcp_close_reset(self._c)
+        if error < 0:
+            if callback is not None:
+                self._close_callbacks.pop()
+            raise uv_error(error, "close_reset")
+        self.close()  # for Python; C knows that it is closing
 
     @classmethod
     def socketpair(cls, loop: Loop) -> tuple[TCP, TCP]:
@@ -194,18 +198,17 @@ class TCP(Stream):
         try:
             for _ in range(2):
                 pair.append(cls(loop))
-            ends = ffi.new("uv_os_sock_t[2]")
+            ends = ffi.new("uv_os_sock_t[2]", [-1, -1])
             nonblocking = lib.UV_NONBLOCK_PIPE
-            error = lib.uv_socketpair(socket.SOCK_STREAM, 0, ends, nonblocking, nonblocking)
-            check(error, "uv_socketpair")
-            unopened = [ends[1], ends[0]]
             try:
-                for tcp in pair:
-                    tcp.open(unopened[-1])
-                    unopened.pop()
+                error = lib.uv_socketpair(socket.SOCK_STREAM, 0, ends, nonblocking, nonblocking)
+                check(error, "uv_socketpair")
+                for tcp, fd in zip(pair, ends):
+                    tcp.open(fd)
             finally:
-                for fd in unopened:
-                    os.close(fd)
+                for tcp, fd in zip(pair, ends):
+                    if fd != -1 and not tcp._in_use():
+                        os.close(fd)
         except BaseException:
             for tcp in pair:
                 tcp.close()

@@ -32,8 +32,9 @@ class Timer(Handle):
         _check.function("callback", callback)
         timeout = _check.integer("timeout", timeout, 0, _FOREVER)
         repeat = _check.integer("repeat", repeat, 0, _FOREVER)
-        check(lib.uv_timer_start(self._open(), _TIMER_CB, timeout, repeat), "uv_timer_start")
-        self._callback = callback
+        uv = self._open()
+        self._callback = callback  # first: libuv is not to call back without one
+        check(lib.uv_timer_start(uv, _TIMER_CB, timeout, repeat), "uv_timer_start")
 
     def stop(self) -> None:
         """Stop the timer; it will not call back. Wraps uv_timer_stop."""

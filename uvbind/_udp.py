@@ -46,8 +46,6 @@ class UDP(UDPSending, UDPOptions):
         self._unbound = flags != socket.AF_UNSPEC
         flags |= lib.UV_UDP_RECVMMSG if recvmmsg else 0
         super().__init__(loop, "uv_udp_t *", lib.UV_UDP, flags)
-        # What uv_accept takes, for a UDP handle that arrives over a pipe.
-        self._uv_stream = ffi.cast("uv_stream_t *", self._uv_handle)
         self._batch: list[Any] = []
 
     # -- addresses
@@ -160,9 +158,13 @@ class UDP(UDPSending, UDPOptions):
             raise uv_error(lib.UV_EALREADY, "recv_start")
         if self._unbound:  # libuv binds those only whose socket it makes here
             self._bind_to_any(udp)
-        if not self._kept:
-            check(self._core.recv_start(batching, callback), "recv_start")
+        # All in place before libuv receives: a signal handler may raise after that.
+        before = self._on_read, self._batching, self._receiving
         self._on_read, self._batching, self._receiving = callback, batching, True
+        error = 0 if self._kept else self._core.recv_start(batching, callback)
+        if error < 0:
+            self._on_read, self._batching, self._receiving = before
+            raise uv_error(error, "recv_start")
         if self._kept:
             self._loop._call_later(self._hand_over_kept)
             self._hands_over = True  # last: while it is set recv_start() would be refused
@@ -254,9 +256,9 @@ class UDP(UDPSending, UDPOptions):
         self._receiving = self._hands_over = False
         super()._begin_close()
 
-    def _end_close(self) -> None:
-        super()._end_close()
-        self._on_read = self._uv_stream = None
+    def _forget(self) -> None:
+        super()._forget()
+        self._on_read = None
         self._kept = ()
 
 

@@ -33,8 +33,9 @@ class _Watcher(Handle):
         _check.function("callback", callback)
         start = getattr(lib, f"uv_{self._name}_start")
         crossing_function = ffi.addressof(lib, f"uvb_{self._name}_cb")
-        check(start(self._open(), crossing_function), f"uv_{self._name}_start")
-        self._callback = callback
+        uv = self._open()
+        self._callback = callback  # first: libuv is not to call back without one
+        check(start(uv, crossing_function), f"uv_{self._name}_start")
 
     def stop(self) -> None:
         """Stop calling back. Wraps uv_prepare_stop, uv_check_stop, uv_idle_stop."""

@@ -30,7 +30,6 @@ def _not_now(data: object) -> bool:
 class Writing(SocketBuffers):
     """What Stream inherits to write with."""
 
-    _uv_stream: Any = None
     _ipc = False
     _connecting = False
     _failed_to_connect = False
@@ -38,8 +37,6 @@ class Writing(SocketBuffers):
 
     def __init__(self, loop: Loop, ctype: str, kind: int, argument: int = 0) -> None:
         super().__init__(loop, ctype, kind, argument)
-        address = lib.uvb_handle_uv(self._c)
-        self._uv_stream = ffi.cast("uv_stream_t *", address)
         self._use_fast_lane(True)
 
     def _use_fast_lane(self, use: bool) -> None:
@@ -207,10 +204,6 @@ class Writing(SocketBuffers):
     def _begin_close(self) -> None:
         self._use_fast_lane(False)
         super()._begin_close()
-
-    def _end_close(self) -> None:
-        super()._end_close()
-        self._uv_stream = None
 
 
 def _buffers(views: tuple[Any, ...]) -> tuple[Any, Any]:

@@ -118,6 +118,7 @@ int uvb_loop_close(uvb_loop *loop) {
   err = uv_loop_close(&loop->uv);
   if (err == 0) {
     loop->closed = 1;
+    loop->owner = 0; /* the next to use it finds that it is closed */
     free(loop->slab);
     free(loop->datagrams);
     loop->slab = loop->datagrams = NULL;

@@ -146,8 +146,14 @@ void uvb_python_request(uvb_request *request, int status) {
   number = PyLong_FromLong(status);
   if (number != NULL)
     result = PyObject_CallMethodObjArgs(object, complete, number, NULL);
-  if (result == NULL)
+  if (result == NULL) {
     uvb_report();
+    /* A signal handler may have raised before the callback was called; else nothing is left to do. */
+    if (number != NULL)
+      result = PyObject_CallMethodObjArgs(object, complete, number, NULL);
+    if (number != NULL && result == NULL)
+      uvb_report();
+  }
   Py_XDECREF(result);
   Py_XDECREF(number);
   Py_XDECREF(kept);
