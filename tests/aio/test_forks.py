@@ -120,13 +120,8 @@ def status_of_child(*arguments: str) -> str:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_exit_status_of_a_child(way):
+    """On asyncio's own loop too, whose parent may be deaf then: they share the selector."""
     assert status_of_child("uvbind", way, "nothing", "Runner") == str(WAYS[way])
-
-
-@pytest.mark.parametrize("way", ["exit", "exit with a text", "raise", "exit at once"])
-def test_asyncios_own_loop_has_these_too(way):
-    """The other ways leave its parent deaf, with which the child shares the selector."""
-    assert status_of_child("asyncio", way, "nothing", "Runner") == str(WAYS[way])
 
 
 @pytest.mark.parametrize("way", ["exit", "return"])
@@ -138,7 +133,6 @@ def test_whatever_runs_the_loop(runner, way):
 @pytest.mark.parametrize("way", ["exit", "return"])
 @pytest.mark.parametrize("around", ["executor", "sockets", "timers", "names", "signals"])
 def test_whatever_else_the_loop_has(around, way):
-    """A child of asyncio's loop would take the sockets out of its parent's selector."""
     assert status_of_child("uvbind", way, around, "Runner") == str(WAYS[way])
 
 

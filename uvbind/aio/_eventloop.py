@@ -121,12 +121,12 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
             if not handle._cancelled:
                 handle._run()
 
-    async def shutdown_default_executor(self, *timeout: Any) -> None:
+    async def shutdown_default_executor(self, *timeout: Any, **options: Any) -> None:
         """Wait for the threads of the executor to end, of which a forked child has none."""
         if self.uv._forked:
             self._executor_shutdown_called = True
         else:
-            await super().shutdown_default_executor(*timeout)
+            await super().shutdown_default_executor(*timeout, **options)
 
     def _recover(self) -> None:
         """What a signal handler raised may have left any line of ours: look at everything anew."""
