@@ -26,6 +26,7 @@ import uvbind
 from uvbind._ownership import _loops
 
 pytest.register_assert_rewrite(
+    "besieged",
     "endings",
     "endpoints",
     "plain_sockets",
