@@ -53,6 +53,12 @@ def test_each_page_is_in_a_table_of_contents():
         assert sorted(entries) == sorted(pages)
 
 
+def test_the_tests_that_hold_a_promise_exist():
+    named = set(re.findall(r"`(tests/[^` ]+)", (DOCS / "reliability.md").read_text("utf-8")))
+    assert len(named) > 10
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory):
     """Run one of Sphinx's builders, and return the folder with what it made."""
