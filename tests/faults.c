@@ -7,18 +7,20 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-static int of_extension(void *caller) {
+static int is_in(void *caller, const char *name) {
   Dl_info info;
   return dladdr(caller, &info) != 0 && info.dli_fname != NULL &&
-         strstr(info.dli_fname, "_uvbind") != NULL;
+         strstr(info.dli_fname, name) != NULL;
 }
+
+static int of_extension(void *caller) { return is_in(caller, "_uvbind"); }
 
 static int allocation; /* which of the next fails, 0 for none */
 
 void fail_allocation(int number) { allocation = number; }
 
-static int fails(void *caller) {
-  if (allocation == 0 || !of_extension(caller) || --allocation > 0)
+static int fails(int of_ours) {
+  if (allocation == 0 || !of_ours || --allocation > 0)
     return 0;
   errno = ENOMEM;
   return 1;
@@ -28,16 +30,20 @@ extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
 
+/* Of the extension with the libuv in it, or of the system's libuv. */
+static int of_either(void *caller) { return of_extension(caller) || is_in(caller, "/libuv.so"); }
+
 void *malloc(size_t size) {
-  return fails(__builtin_return_address(0)) ? NULL : __libc_malloc(size);
+  return fails(of_either(__builtin_return_address(0))) ? NULL : __libc_malloc(size);
 }
 
 void *calloc(size_t count, size_t size) {
-  return fails(__builtin_return_address(0)) ? NULL : __libc_calloc(count, size);
+  return fails(of_either(__builtin_return_address(0))) ? NULL : __libc_calloc(count, size);
 }
 
+/* Not of the system's libuv, which calls abort() when a table of descriptors cannot grow. */
 void *realloc(void *memory, size_t size) {
-  return fails(__builtin_return_address(0)) ? NULL : __libc_realloc(memory, size);
+  return fails(of_extension(__builtin_return_address(0))) ? NULL : __libc_realloc(memory, size);
 }
 
 static int watched; /* the descriptor that is not to be watched, 0 for none */
