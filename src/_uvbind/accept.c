@@ -87,6 +87,10 @@ int uvb_handle_accept(uvb_handle *server, uvb_handle *client) {
     if (err != 0)
       client->uv.handle.flags = flags; /* libuv has called it readable and writable */
   }
+  /* uv_accept has libuv poll the pipe that handles arrive through, also when nobody reads: without a
+   * read callback the poll would return at once, over and over. */
+  if (err == 0 && !server->listens && uv_read_start(stream, uvb_alloc_cb, uvb_read_cb) == 0)
+    uv_read_stop(stream);
   /* When the new handle could not take the connection, libuv has closed it, and does not listen
    * again if it held it since an earlier turn. */
   if (err != 0 && held && server->listens && stream->accepted_fd == -1)

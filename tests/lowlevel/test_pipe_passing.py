@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 
 import pytest
@@ -211,5 +212,36 @@ def test_a_handle_is_not_passed_where_it_would_be_dropped(loop, verb, kind):
         with pytest.raises(BlockingIOError):
             theirs.recv(1)
     for handle in (stream, passed):
+        handle.close()
+    loop.run()
+
+
+def test_a_pipe_that_accepts_and_does_not_read_lets_the_loop_wait(loop, peers):
+    """uv_accept has libuv poll the pipe: data that nobody reads would end each poll at once."""
+    ends = socket.socketpair()
+    sender, receiver = (uvbind.Pipe(loop, ipc=True) for _ in ends)
+    sender.open(ends[0])
+    receiver.open(ends[1])
+    arrived = []
+
+    def on_read(pipe, data, error):
+        arrived.append(data)
+        pipe.read_stop()
+
+    sender.write2(b"x", peers.server)
+    receiver.read_start(on_read)
+    while not arrived:
+        loop.run(uvbind.RunMode.ONCE)
+    sender.write(b"more")
+    accepted = receiver.accept()
+    waker = uvbind.Async(loop, ignore)  # the loop polls while there is something to wait for
+    for _ in range(3):  # libuv stops watching when there is an event for nobody
+        loop.run(uvbind.RunMode.NOWAIT)
+    assert select.select([loop.backend_fd()], [], [], 0)[0] == []
+    receiver.read_start(on_read)
+    while len(arrived) < 2:
+        loop.run(uvbind.RunMode.ONCE)
+    assert arrived == [b"x", b"more"]
+    for handle in (sender, receiver, accepted, waker):
         handle.close()
     loop.run()
