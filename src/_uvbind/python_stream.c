@@ -210,12 +210,16 @@ static int lend_to(uvb_core *core, PyObject *buffer) {
   if (!failed) {
     while (core->lent.obj != NULL) /* giving one back may run any code */
       uvb_core_return(core);
-    failed = PyObject_GetBuffer(owner != NULL ? owner : buffer, &core->lent, PyBUF_SIMPLE);
+    if (owner == buffer) /* its second export may be of other memory */
+      core->lent = view;
+    else
+      failed = PyObject_GetBuffer(owner != NULL ? owner : buffer, &core->lent, PyBUF_SIMPLE);
     if (!failed) {
       core->half.handle->into = view.buf;
       core->half.handle->into_size = (size_t)view.len;
     }
-    PyBuffer_Release(&view);
+    if (owner != buffer)
+      PyBuffer_Release(&view);
   }
   Py_XDECREF(owner);
   return failed;

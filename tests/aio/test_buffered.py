@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 
 import pytest
 from helpers import MEGABYTES
@@ -229,3 +230,40 @@ def test_a_protocol_that_raises_ends_the_connection(lost):
     error, reported = lost(Raises)
     assert isinstance(error, ZeroDivisionError)
     assert reported == ["Fatal error: protocol.buffer_updated() call failed."]
+
+
+class FreshMemory:
+    """A buffer whose memory is another one each time that it is asked for."""
+
+    def __len__(self):
+        return 1 << 21
+
+    def __buffer__(self, flags):
+        return memoryview(bytearray(len(self)))
+
+
+class Counts(Buffered):
+    def buffer_updated(self, nbytes):
+        self.received += bytes(nbytes)
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 12) or sys.implementation.name != "cpython",
+    reason="no classes of Python's are buffers",
+)
+@pytest.mark.parametrize("make", [FreshMemory, lambda: memoryview(FreshMemory())])
+def test_a_read_lands_in_memory_that_is_kept(lost, make):
+    """Memory of that size is unmapped when it is free, and the kernel would refuse to fill it."""
+    sizes = []
+
+    class Protocol(Counts):
+        def connection_lost(self, exc):
+            sizes.append(len(self.received))
+            super().connection_lost(exc)
+
+        def buffer_updated(self, nbytes):
+            super().buffer_updated(nbytes)
+            self.transport.close()
+
+    assert lost(lambda: Protocol(make)) == (None, [])
+    assert sizes == [1]
