@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import sys
 import weakref
 
 import pytest
+from helpers import in_child, needs_fork
 
 
 class Paused(asyncio.Protocol):
@@ -127,5 +129,34 @@ def test_one_that_reads_or_writes_is_kept(run, reading):
                 while chunk := await asyncio.wait_for(loop.sock_recv(peer, 2**20), 10):
                     size += len(chunk)
                 assert size == len(data)
+
+    run(main)
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_child_that_forgets_one_leaves_it_to_its_parent(run, monkeypatch):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, peer = socket.socketpair()
+        peer.setblocking(False)
+        raised = []
+
+        def forget():
+            monkeypatch.setattr(sys, "unraisablehook", lambda told: raised.append(told.exc_value))
+            transports.clear()
+            for _ in range(3):  # PyPy needs several
+                gc.collect()
+            return raised
+
+        with peer:
+            transport, protocol = await loop.create_connection(Paused, sock=ours)
+            await asyncio.sleep(0)
+            transports = [transport]
+            del transport, protocol, ours
+            assert in_child(forget) == "[]"
+            transports[0].write(b"here")
+            assert await asyncio.wait_for(loop.sock_recv(peer, 4), 10) == b"here"
+            transports[0].close()
 
     run(main)

@@ -161,7 +161,8 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
     def __del__(self) -> None:
         forgotten = self._sock is not None
         super().__del__()  # warns
-        if forgotten and not self._loop._closed:
+        # In a forked child the connection is the parent's.
+        if forgotten and not self._loop._closed and not self._loop.uv._forked:
             try:
                 self._stream.close()
             except RuntimeError:  # the garbage collector runs in another thread
