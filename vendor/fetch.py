@@ -14,6 +14,7 @@ import sys
 import tarfile
 import tempfile
 import tomllib
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -176,8 +177,12 @@ def find_tarball(pin: Pin, apt: Path) -> tuple[str, bytes]:
 
 def from_upstream(pin: Pin) -> bytes:
     """Download the release tarball."""
-    with urllib.request.urlopen(pin.upstream_url, timeout=20) as response:
-        content: bytes = response.read()
+    try:
+        with urllib.request.urlopen(pin.upstream_url, timeout=20) as response:
+            content: bytes = response.read()
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the response
+        raise
     return content
 
 

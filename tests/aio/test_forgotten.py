@@ -7,9 +7,12 @@ import gc
 import socket
 import sys
 import weakref
+from asyncio import selector_events
 
 import pytest
 from helpers import in_child, needs_fork
+
+import uvbind
 
 
 class Paused(asyncio.Protocol):
@@ -42,6 +45,15 @@ class HalfOpen(asyncio.Protocol):
         return True
 
 
+# asyncio of Python 3.11.2 reads on when it was paused in connection_made(); our loop does not.
+READS_ON = "is_reading" not in selector_events._SelectorTransport._add_reader.__code__.co_names
+
+
+def skip_what_reads_on(loop):
+    if READS_ON and not isinstance(loop, uvbind.EventLoop):
+        pytest.skip("this Python's transports read on when they are paused in connection_made()")
+
+
 async def collected(transport):
     """Wait until a transport is no more; PyPy needs several rounds of its collector."""
     for _ in range(20):
@@ -62,6 +74,8 @@ async def peer_hears_the_end(loop, peer):
 def test_a_transport_that_is_forgotten_is_closed(run, factory):
     async def main():
         loop = asyncio.get_running_loop()
+        if factory is Paused:
+            skip_what_reads_on(loop)
         ours, peer = socket.socketpair()
         with peer:
             transport, protocol = await loop.create_connection(factory, sock=ours)
@@ -83,6 +97,7 @@ def test_a_transport_that_is_forgotten_is_closed(run, factory):
 def test_it_warns(run):
     async def main():
         loop = asyncio.get_running_loop()
+        skip_what_reads_on(loop)
         ours, peer = socket.socketpair()
         with peer:
             forgotten = weakref.ref((await loop.create_connection(Paused, sock=ours))[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -37,6 +38,26 @@ def test_server_tells_its_cpu_time_and_ends_with_stdin() -> None:
         first, second = server.tally(), server.tally()
         assert 0 < first["cpu_ns"] <= second["cpu_ns"]
         assert server.close() == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("tcp_servers", "selectors"), ("tcp_servers", "uvbind"), ("lookups", "asyncio")],
+)
+def test_server_without_a_parent_ends_without_a_word(module: str, name: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", f"uvbind._bench.{module}", name]
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=write, stderr=subprocess.PIPE
+        )
+    finally:
+        os.close(write)
+    with process:
+        _, error = process.communicate(timeout=TIMEOUT)
+    assert error == b""
+    assert process.returncode == 1
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

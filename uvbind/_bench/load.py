@@ -14,6 +14,7 @@ from typing import Any
 
 from uvbind import err_name, strerror
 from uvbind._bench.contenders import BenchError, Child
+from uvbind._bench.servers import tell
 from uvbind._uvbind import ffi, lib
 
 
@@ -118,7 +119,7 @@ def main() -> None:
     generator = _Generator()
     for line in sys.stdin:
         job, *arguments = json.loads(line)
-        print(json.dumps(getattr(generator, job)(*arguments)), flush=True)
+        tell(getattr(generator, job)(*arguments))
 
 
 if __name__ == "__main__":

@@ -123,6 +123,10 @@ class StreamReader(asyncio.StreamReader):
         self._waiter = waiter = asyncio.Future(loop=self._loop)
         return waiter
 
+    async def _wait_for_data(self, func_name: str) -> None:
+        """What asyncio's readuntil() waits in, which would take a cancelled read for another."""
+        await self._more(func_name)
+
     # -- read by the program
 
     def at_eof(self) -> bool:

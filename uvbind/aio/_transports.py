@@ -138,8 +138,8 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
     # asyncio has the loop watch the descriptor, and the loop calls these.
 
     def _start_reading(self) -> None:
-        if self._reading is not None:
-            return  # resume_reading() in connection_made() has been before asyncio
+        if self._reading is not None or self._paused:
+            return  # pause_reading() or resume_reading() in connection_made() was before asyncio
         context = contextvars.copy_context() if self._context is None else self._context
         self._reading = context
         self._fills = isinstance(self._protocol, protocols.BufferedProtocol)

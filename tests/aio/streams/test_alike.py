@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import uvbind
@@ -39,6 +39,7 @@ class Paper(asyncio.Transport):
 KINDS = (bytes, bytearray, memoryview)
 pieces = st.text("ab\n", max_size=12).map(str.encode)
 separators = st.text("ab\n", max_size=3).map(str.encode)
+separators |= separators.map(bytearray)
 if sys.version_info >= (3, 13):
     separators |= st.lists(separators, max_size=3).map(tuple)
 reads = (
@@ -141,6 +142,10 @@ def loop():
 limits = st.integers(1, 9)
 
 
+CANCELLED = [[("readline",)], [("cancel",)], [("readuntil", bytearray(b"a"))], [(bytes, b"a")]]
+
+
+@example(limit=1, pauses=True, script=CANCELLED)
 @given(limits, st.booleans(), st.lists(st.lists(reads | feeds | others, max_size=5), max_size=15))
 def test_readers_that_are_fed_by_hand(loop, limit, pauses, script):
     """Several steps may come in one turn of the loop; the calls of the transport are the same."""
