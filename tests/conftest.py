@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -44,6 +45,11 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 PYPY = sys.implementation.name == "pypy"
+
+# A shell without job control has a command that it starts with `&` ignore SIGINT. The tests of
+# Ctrl-C would then wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # libuv's first loop makes a pipe that serves all signals of the process and stays open.
 uvbind.Loop().close()

@@ -112,7 +112,7 @@ def loop_configured_and_measured(world: World) -> Steps:
     loop.configure(metrics_idle_time=True)
     loop.metrics()
     assert loop.metrics_idle_time() >= 0
-    if world.has_counts:
+    with world.needs(1, 45):
         loop.metrics_info()
     loop.backend_fd()
     loop.backend_timeout()

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from helpers import LOCALHOST, ignore, listening
+from helpers import LOCALHOST, has_libuv, ignore, listening
 from interrupted_lowlevel import about
 from interrupted_world import World
 from interrupting import Steps
@@ -303,13 +303,16 @@ def pipe_served_by_the_newer_verbs(world: World) -> Steps:
     connected = world.callback(request=True)
     yield
     server.pending_instances(1)
-    if not world.has_pipe2:
+    with world.needs(1, 46):
+        server.bind2(name)
+    if not has_libuv(1, 46):
         server.bind(name)
-        return
-    server.bind2(name)
     server.chmod(readable=True)
     server.listen(accept)
-    client.connect2(name, connected)
+    with world.needs(1, 46):
+        client.connect2(name, connected)
+    if not has_libuv(1, 46):
+        client.connect(name, connected)
     world.expect(connected)
     world.until(connected)
 
