@@ -191,7 +191,7 @@ class Pipe(Stream):
     def _bind(self, name: Name, no_truncate: bool) -> None:
         raw, flags = _pack(name, no_truncate)
         what = f"bind to {name!r:.150}"
-        check(lib.uv_pipe_bind2(self._open(), raw, len(raw), flags), what)
+        check(lib.uvb_pipe_bind(self._open(), raw, len(raw), flags), what)
 
     def _connect_to(
         self: Self,
@@ -211,7 +211,7 @@ class Pipe(Stream):
                 raise uv_error(lib.UV_EISCONN, "connect")
             what = "connect: libuv connects a Pipe once, and not when it is bound; make a new one"
             raise uv_error(lib.UV_EINVAL, what)
-        return self._connect(callback, lib.uv_pipe_connect2, raw, len(raw), flags, _CONNECT_CB)
+        return self._connect(callback, lib.uvb_pipe_connect, raw, len(raw), flags, _CONNECT_CB)
 
     def _name(self, getter: Callable[..., int], what: str) -> str | bytes:
         # libuv takes the name of any socket for a unix one's.

@@ -135,7 +135,7 @@ class UDPSending(SocketBuffers):
                 return
 
         request = Request(self._loop, "uv_udp_send_t *", "send", self._then(callback), keep)
-        request._submit(lib.uv_udp_send, udp, buffers, 1, storage, _SEND_CB)
+        request._submit(lib.uvb_udp_send, udp, buffers, 1, storage, _SEND_CB)
 
     def _send_portion(self, datagrams: list[Any]) -> int:
         """try_send_batch() for whatever the fast lane has left, datagram by datagram checked."""

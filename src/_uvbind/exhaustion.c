@@ -69,7 +69,9 @@ int uvb_loop_watch_exhaustion(uvb_loop *loop) {
   loop->uv.emfile_fd = -1;
   err = uv_pipe(ends, 0, 0);
   if (err == 0) {
-    err = uv_poll_init(&loop->uv, &loop->exhausted, ends[0]);
+    err = uvb_room_for(&loop->uv, ends[0]);
+    if (err == 0)
+      err = uv_poll_init(&loop->uv, &loop->exhausted, ends[0]);
     if (err == 0) {
       uv_unref((uv_handle_t *)&loop->exhausted);
       uv_poll_start(&loop->exhausted, UV_READABLE, exhausted_cb);

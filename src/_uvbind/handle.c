@@ -20,18 +20,23 @@ uvb_handle *uvb_handle_new(uvb_loop *loop, void *self) {
 int uvb_handle_init(uvb_handle *handle, int type, int argument) {
   uv_loop_t *loop = &handle->loop->uv;
   union uv_any_handle *uv = &handle->uv;
+  uv_loop_t *current;
   int err = UV_EINVAL;
 
   if (uv->handle.type != UV_UNKNOWN_HANDLE || handle->loop->closed)
     return UV_EINVAL;
+  current = uvb_set_current(loop); /* a handle may get its socket here */
   if (type == UV_TCP)
     err = uv_tcp_init_ex(loop, &uv->tcp, (unsigned int)argument);
   else if (type == UV_UDP)
     err = uv_udp_init_ex(loop, &uv->udp, (unsigned int)argument);
   else if (type == UV_NAMED_PIPE)
     err = uv_pipe_init(loop, &uv->pipe, argument);
-  else if (type == UV_POLL)
-    err = uv_poll_init(loop, &uv->poll, argument);
+  else if (type == UV_POLL) {
+    err = uvb_room_for(loop, argument);
+    if (err == 0)
+      err = uv_poll_init(loop, &uv->poll, argument);
+  }
   else if (type == UV_ASYNC)
     err = uv_async_init(loop, &uv->async, uvb_async_cb);
   else if (type == UV_TIMER)
@@ -44,6 +49,7 @@ int uvb_handle_init(uvb_handle *handle, int type, int argument) {
     err = uv_check_init(loop, &uv->check);
   else if (type == UV_IDLE)
     err = uv_idle_init(loop, &uv->idle);
+  uvb_set_current(current);
   if (err != 0)
     uv->handle.type = UV_UNKNOWN_HANDLE;
   return err;

@@ -206,7 +206,9 @@ int uvb_loop_watch_wakeup(uvb_loop *loop, int fd) {
 
   if (loop->wakeup.type != UV_UNKNOWN_HANDLE) /* is watched already */
     return 0;
-  err = uv_poll_init_socket(&loop->uv, &loop->wakeup, fd);
+  err = uvb_room_for(&loop->uv, fd);
+  if (err == 0)
+    err = uv_poll_init_socket(&loop->uv, &loop->wakeup, fd);
   if (err != 0)
     return err;
   loop->wakeup_fd = fd;

@@ -106,13 +106,19 @@ static void recv_cb(uv_udp_t *udp, ssize_t nread, const uv_buf_t *buffer,
 }
 
 int uvb_udp_recv_start(uvb_handle *handle, int batch) {
+  uvb_attempt attempt;
   int err;
+
   if (uv_udp_using_recvmmsg(&handle->uv.udp) && handle->loop->datagrams == NULL) {
     handle->loop->datagrams = malloc(UVB_DATAGRAMS * UVB_DATAGRAM_SIZE);
     if (handle->loop->datagrams == NULL)
       return UV_ENOMEM;
   }
-  err = uv_udp_recv_start(&handle->uv.udp, alloc_cb, recv_cb);
+  attempt = uvb_begin(&handle->uv.handle);
+  err = uvb_has_room(&handle->uv.handle);
+  if (err == 0)
+    err = uv_udp_recv_start(&handle->uv.udp, alloc_cb, recv_cb);
+  uvb_end(&attempt, err);
   if (err == 0)
     handle->batching = batch;
   return err;
@@ -120,6 +126,17 @@ int uvb_udp_recv_start(uvb_handle *handle, int batch) {
 
 void uvb_udp_send_cb(uv_udp_send_t *req, int status) {
   uvb_python_request(req->data, status);
+}
+
+/* uv_udp_send, which has libuv watch the socket when the kernel does not take the datagram. */
+int uvb_udp_send(uv_udp_send_t *req, uv_udp_t *udp, const uv_buf_t *buffers, unsigned int count,
+                 const struct sockaddr *address, uv_udp_send_cb callback) {
+  uvb_attempt attempt = uvb_begin((uv_handle_t *)udp);
+  int err = uvb_has_room((uv_handle_t *)udp);
+
+  if (err == 0)
+    err = uv_udp_send(req, udp, buffers, count, address, callback);
+  return uvb_end(&attempt, err);
 }
 
 /* What a send could not hand to the kernel at once, until libuv has. */
@@ -163,7 +180,7 @@ int uvb_udp_send_now(uvb_handle *handle, const char *data, size_t size,
   }
   if (object == NULL)
     buffer.base = rest->kept;
-  err = uv_udp_send(&rest->req, udp, &buffer, 1, address, rest_sent);
+  err = uvb_udp_send(&rest->req, udp, &buffer, 1, address, rest_sent);
   if (err != 0) {
     uvb_python_unkeep(rest->kept);
     free(rest);

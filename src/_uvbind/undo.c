@@ -16,6 +16,11 @@ int uvb_end(const uvb_attempt *attempt, int err) {
   return err;
 }
 
+int uvb_has_room(uv_handle_t *handle) {
+  (void)handle;
+  return 0;
+}
+
 int uvb_tcp_open(uv_tcp_t *tcp, uv_os_sock_t sock) { return uv_tcp_open(tcp, sock); }
 int uvb_pipe_open(uv_pipe_t *pipe, uv_file fd) { return uv_pipe_open(pipe, fd); }
 
@@ -48,6 +53,10 @@ int uvb_end(const uvb_attempt *attempt, int err) {
     *fd = -1;
   }
   return err;
+}
+
+int uvb_has_room(uv_handle_t *handle) {
+  return uvb_room_for(handle->loop, *descriptor_of(handle));
 }
 
 /* For open(), whose descriptor stays the caller's when it fails. */
@@ -90,4 +99,15 @@ int uvb_tcp_connect(uv_connect_t *req, uv_tcp_t *tcp, const struct sockaddr *add
                     uv_connect_cb callback) {
   uvb_attempt attempt = uvb_begin((uv_handle_t *)tcp);
   return uvb_end(&attempt, uv_tcp_connect(req, tcp, address, callback));
+}
+
+int uvb_pipe_bind(uv_pipe_t *pipe, const char *name, size_t size, unsigned int flags) {
+  uvb_attempt attempt = uvb_begin((uv_handle_t *)pipe);
+  return uvb_end(&attempt, uv_pipe_bind2(pipe, name, size, flags));
+}
+
+int uvb_pipe_connect(uv_connect_t *req, uv_pipe_t *pipe, const char *name, size_t size,
+                     unsigned int flags, uv_connect_cb callback) {
+  uvb_attempt attempt = uvb_begin((uv_handle_t *)pipe);
+  return uvb_end(&attempt, uv_pipe_connect2(req, pipe, name, size, flags, callback));
 }

@@ -188,6 +188,8 @@ typedef struct {
 } uvb_attempt;
 uvb_attempt uvb_begin(uv_handle_t *handle);
 int uvb_end(const uvb_attempt *attempt, int err);
+/* 0 when libuv can watch the descriptor that a UDP handle or a stream may have, or UV_ENOMEM. */
+int uvb_has_room(uv_handle_t *handle);
 
 /* loop.c */
 /* The close callback of our own handles. */

@@ -21,11 +21,12 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(
-    "scenario", ["tcp_echo", "udp_batch_echo", "lookup", "passing", "loops", "asyncio_echo"]
+    "scenario",
+    ["tcp_echo", "udp_batch_echo", "lookup", "passing", "loops", "descriptors", "asyncio_echo"],
 )
 def test_each_failed_allocation_is_survived(scenario):
     """Some of them; `python tests/reliability/allocations` has each fail."""
-    kinds = ["--only", "c"] if scenario == "asyncio_echo" else []
+    kinds = ["--only", "c"] if scenario in ("asyncio_echo", "descriptors") else []
     folder = Path(__file__).with_name("allocations")
     done = subprocess.run(
         [sys.executable, folder, "--at-most", "15", *kinds, scenario],

@@ -3,9 +3,6 @@ typedef ... uv_pipe_t;
 #define UV_PIPE_NO_TRUNCATE ...
 #define UVB_PIPE_NAME_SIZE ...
 
-int uv_pipe_bind2(uv_pipe_t *pipe, const char *name, size_t size, unsigned int flags);
-int uv_pipe_connect2(uv_connect_t *req, uv_pipe_t *pipe, const char *name, size_t size,
-                     unsigned int flags, uv_connect_cb callback);
 int uv_pipe_getsockname(const uv_pipe_t *pipe, char *buffer, size_t *size);
 int uv_pipe_getpeername(const uv_pipe_t *pipe, char *buffer, size_t *size);
 void uv_pipe_pending_instances(uv_pipe_t *pipe, int count);

@@ -61,6 +61,9 @@ int uvb_tcp_bind(uv_tcp_t *tcp, const struct sockaddr *address, unsigned int fla
 int uvb_tcp_connect(uv_connect_t *req, uv_tcp_t *tcp, const struct sockaddr *address,
                     uv_connect_cb callback);
 int uvb_pipe_open(uv_pipe_t *pipe, int fd);
+int uvb_pipe_bind(uv_pipe_t *pipe, const char *name, size_t size, unsigned int flags);
+int uvb_pipe_connect(uv_connect_t *req, uv_pipe_t *pipe, const char *name, size_t size,
+                     unsigned int flags, uv_connect_cb callback);
 int uvb_write_now(uvb_handle *handle, const char *data, size_t size, void *object);
 int uvb_udp_open(uv_udp_t *udp, uv_os_sock_t sock);
 int uvb_udp_open_ex(uv_udp_t *udp, uv_os_sock_t sock, unsigned int flags);
@@ -73,6 +76,8 @@ int uvb_udp_family(uvb_handle *handle);
 int uvb_udp_set_option(uvb_handle *handle, int option, int value);
 int uvb_udp_recv_stop(uvb_handle *handle);
 int uvb_udp_recv_start(uvb_handle *handle, int batch);
+int uvb_udp_send(uv_udp_send_t *req, uv_udp_t *udp, const uv_buf_t *buffers, unsigned int count,
+                 const struct sockaddr *address, uv_udp_send_cb callback);
 int uvb_udp_send_now(uvb_handle *handle, const char *data, size_t size,
                      const struct sockaddr *address, void *object);
 int uvb_udp_try_send(uvb_handle *handle, const char *data, size_t size,

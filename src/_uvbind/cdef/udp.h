@@ -20,8 +20,6 @@ int uv_udp_set_source_membership(uv_udp_t *udp, const char *group, const char *i
                                  const char *source, uv_membership membership);
 int uv_udp_set_multicast_interface(uv_udp_t *udp, const char *interface);
 int uv_udp_set_broadcast(uv_udp_t *udp, int on);
-int uv_udp_send(uv_udp_send_t *req, uv_udp_t *udp, const uv_buf_t bufs[], unsigned int nbufs,
-                const struct sockaddr *address, uv_udp_send_cb callback);
 int uv_udp_try_send(uv_udp_t *udp, const uv_buf_t bufs[], unsigned int nbufs,
                     const struct sockaddr *address);
 int uv_udp_recv_start(uv_udp_t *udp, uv_alloc_cb alloc, uv_udp_recv_cb callback);

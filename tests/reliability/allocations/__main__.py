@@ -44,9 +44,6 @@ except ImportError:
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 10  # seconds
-# libuv itself calls abort() when these get no memory, and nothing outside can help: `maybe_resize`
-# enlarges the table of a loop's descriptors with the first.
-ABORTS = {"uv__reallocf"}
 
 
 def extension() -> tuple[int, int]:
@@ -218,8 +215,8 @@ def try_one(name: str, kind: str, source: Extension | Interpreter, nth: int) -> 
             words.seek(0)
             told = words.read().decode(errors="replace")
             place = re.search(r"failed at \+(\w+)", told)
-            if place and function_at(int(place[1], 16)) in ABORTS:
-                return f"abort in {function_at(int(place[1], 16))}"
+            if place:
+                told += f"in {function_at(int(place[1], 16))}"
             hung = not status & 127 and "Timeout (" in told
             if hung and (name, kind) == ("asyncio_echo", "python"):
                 return "hang, as on asyncio's loop"

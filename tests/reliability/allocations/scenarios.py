@@ -6,7 +6,9 @@ A scenario that neither succeeds nor raises has lost something in silence, which
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -153,6 +155,62 @@ def loops() -> None:
     Loop().close()
 
 
+def descriptors() -> None:
+    """Each kind of handle is the first with a number that libuv's table of descriptors lacks."""
+
+    def ignore(*arguments: object) -> None:
+        pass
+
+    def check(handle: Any, error: UVError | None) -> None:
+        succeed(error)
+
+    def tcp(loop: Loop) -> None:
+        server = TCP(loop, socket.AF_INET)
+        server.bind(LOCALHOST)
+        server.listen(ignore)
+
+    def udp(loop: Loop) -> None:
+        UDP(loop, socket.AF_INET).recv_start(ignore)
+
+    def unbound_udp(loop: Loop) -> None:
+        UDP(loop).recv_start(ignore)
+
+    def sender(loop: Loop) -> None:
+        UDP(loop).send(b"x", ("127.0.0.1", 9), check)
+
+    def poll(loop: Loop) -> None:
+        uvbind.Poll(loop, waiting).start(uvbind.PollEvent.READABLE, ignore)
+
+    def server(loop: Loop) -> None:
+        pipe = Pipe(loop)
+        pipe.bind(f"{folder}/pipe")
+        pipe.listen(ignore)
+
+    def client(loop: Loop) -> None:
+        Pipe(loop).connect(waiting.getsockname(), check)
+
+    def nothing(loop: Loop) -> None:
+        pass
+
+    held = [-1] * 70  # descriptors, with small numbers, for which Python needs no memory
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as waiting:
+        waiting.bind(f"{folder}/waiting")
+        waiting.listen()
+        fd = waiting.fileno()
+        for begin in (tcp, udp, unbound_udp, sender, poll, server, client, nothing):
+            with Loop() as loop:
+                try:
+                    for place in range(len(held)):
+                        held[place] = os.dup(fd)
+                    begin(loop)
+                    loop.run(uvbind.RunMode.NOWAIT)
+                finally:
+                    for place in range(len(held)):
+                        if held[place] != -1:
+                            os.close(held[place])
+                            held[place] = -1
+
+
 def asyncio_echo() -> None:
     """An exception that the loop's handler is told ends the scenario, as for a program that exits.
 
@@ -201,5 +259,5 @@ def asyncio_echo() -> None:
 
 SCENARIOS: dict[str, Callable[[], None]] = {
     function.__name__: function
-    for function in (tcp_echo, udp_batch_echo, lookup, passing, loops, asyncio_echo)
+    for function in (tcp_echo, udp_batch_echo, lookup, passing, loops, descriptors, asyncio_echo)
 }
