@@ -163,11 +163,11 @@ def test_a_buffer_that_changes_after_the_call(run, waits, verb, ends):
             before = NOISE if waits else b""
             transport.write(before)
             buffer = bytearray(NOISE)
-            written = {
-                "write": lambda: transport.write(buffer),
-                "writelines": lambda: transport.writelines([buffer, memoryview(buffer)]),
-            }[verb]
-            written()
+            if verb == "write":
+                transport.write(buffer)
+            else:
+                with memoryview(buffer) as view:
+                    transport.writelines([buffer, view])
             buffer[:] = bytes(SIZE)
             buffer.clear()  # which would raise BufferError if the transport had a view of it
             transport.close()

@@ -11,7 +11,7 @@ from asyncio.log import logger
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from uvbind.aio._buffers import as_bytes
+from uvbind.aio._buffers import release_views, unchanging, view_of, views_of
 
 _selector: Any = selector_events
 _unix: Any = unix_events
@@ -61,25 +61,33 @@ class Writes:
         if data.__class__ is bytes or not isinstance(data, _BUFFERS):
             super().write(data)  # type: ignore[misc]
             return
-        view = memoryview(as_bytes(data))
-        if view and self._is_idle():
-            sent = self._send_now(self._sock.send, view)
-            if sent is None or sent == len(view):
-                return
-            view = view[sent:]
-        # The caller may change the buffer before the rest is sent: a copy of it waits.
-        super().write(view if view.obj.__class__ is bytes else bytes(view))  # type: ignore[misc]
+        with view_of(data) as view:
+            sent = 0
+            if view and self._is_idle():
+                done = self._send_now(self._sock.send, view)
+                if done is None or done == len(view):
+                    return
+                sent = done
+            # The caller may change the buffer before the rest is sent: a copy of it waits.
+            with view[sent:] as unsent:
+                rest = unchanging(unsent)
+        super().write(rest)  # type: ignore[misc]
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Write several pieces with one system call, or as write() does what that does not take."""
-        pieces = [as_bytes(memoryview(piece)) for piece in list_of_data]
-        size, sent = sum(map(len, pieces)), 0
-        if size and self._is_idle():
-            done = self._send_now(self._sock.sendmsg, pieces[:_IOV_MAX])
-            if done is None or done == size:
-                return
-            sent = done
-        super().write(memoryview(b"".join(pieces))[sent:])  # type: ignore[misc]
+        pieces: list[Any] = []
+        try:
+            views_of(list_of_data, pieces)
+            size, sent = sum(map(len, pieces)), 0
+            if size and self._is_idle():
+                done = self._send_now(self._sock.sendmsg, pieces[:_IOV_MAX])
+                if done is None or done == size:
+                    return
+                sent = done
+            rest = memoryview(b"".join(pieces))[sent:]
+        finally:
+            release_views(pieces)
+        super().write(rest)  # type: ignore[misc]
 
     def _is_idle(self) -> bool:
         """Tell whether nothing stands between a write and the socket."""
@@ -120,7 +128,11 @@ class Sends:
             return
         if not self._buffer:
             self._buffer_size = 0
-        super().sendto(as_bytes(data), addr)  # type: ignore[misc]
+        if isinstance(data, memoryview):
+            with view_of(data) as view:
+                super().sendto(view, addr)  # type: ignore[misc]
+        else:
+            super().sendto(data, addr)  # type: ignore[misc]
 
 
 class SocketTransport(LostOnce, Writes, _selector._SelectorSocketTransport):  # type: ignore[misc]
@@ -135,7 +147,16 @@ class WritePipeTransport(LostOnce, _unix._UnixWritePipeTransport):  # type: igno
     """The writing end of a pipe."""
 
     def write(self, data: Any) -> None:
-        super().write(as_bytes(data))
+        if isinstance(data, (bytearray, memoryview)):  # asyncio would not release its views of it
+            with view_of(data) as view:
+                data = unchanging(view)
+        super().write(data)
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
-        super().write(b"".join([as_bytes(memoryview(piece)) for piece in list_of_data]))
+        pieces: list[Any] = []
+        try:
+            views_of(list_of_data, pieces)
+            data = b"".join(pieces)
+        finally:
+            release_views(pieces)
+        super().write(data)

@@ -15,7 +15,7 @@ from typing import Any
 
 from uvbind._callbacks import FAST
 from uvbind._check import Socket
-from uvbind.aio._buffers import as_bytes
+from uvbind.aio._buffers import view_of
 from uvbind.aio._waits import Waiting, Waits
 
 _Base: Any = selector_events.BaseSelectorEventLoop
@@ -61,19 +61,21 @@ class Sockets(_Base):  # type: ignore[misc]
 
     async def sock_sendall(self, sock: Any, data: Any) -> None:
         self._check_socket(sock)
-        if data.__class__ is not bytes:
-            data = as_bytes(memoryview(data))
+        view: Any = data if data.__class__ is bytes else view_of(data)
         try:
-            sent = sock.send(data)
-        except _LATER:
-            sent = 0
-        if sent == len(data):
-            return
-        rest = memoryview(data)[sent:]
-        while rest:
-            await self._until(self._waits.writers, sock)
-            with contextlib.suppress(*_LATER):
-                rest = rest[sock.send(rest) :]
+            try:
+                sent = sock.send(view)
+            except _LATER:
+                sent = 0
+            if sent < len(view) and view is data:
+                view = memoryview(data)
+            while sent < len(view):
+                await self._until(self._waits.writers, sock)
+                with contextlib.suppress(*_LATER), view[sent:] as rest:
+                    sent += sock.send(rest)
+        finally:
+            if view is not data:
+                view.release()
 
     async def sock_sendto(self, sock: Any, data: Any, address: Any) -> Any:
         self._check_socket(sock)

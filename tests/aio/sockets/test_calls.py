@@ -80,6 +80,19 @@ def test_a_view_of_numbers_is_sent_whole():
     uvbind.run(main())  # asyncio takes numbers for bytes
 
 
+def test_a_buffer_may_be_resized_once_it_is_sent():
+    async def main():
+        loop = asyncio.get_running_loop()
+        with new_pair() as (ours, theirs):
+            buffer = bytearray(MEGABYTES)
+            sending = await begun(loop.sock_sendall(ours, buffer))
+            assert await received(theirs, len(MEGABYTES)) == MEGABYTES
+            await sending
+            buffer.clear()  # which would raise BufferError if a view of it were left
+
+    uvbind.run(main())  # on PyPy asyncio leaves one
+
+
 def test_datagrams(run):
     async def main():
         loop = asyncio.get_running_loop()
