@@ -153,7 +153,8 @@ def test_what_a_request_has_is_freed_when_it_is_done(loop, peers, no_collector):
 
 def test_a_buffer_that_reads_land_in_belongs_to_its_owner_again_after_them(peers):
     buffer = bytearray(10)
-    peers.server.read_start_into(memoryview(buffer)[2:], ignore)
+    with memoryview(buffer) as whole, whole[2:] as part:
+        peers.server.read_start_into(part, ignore)
     with pytest.raises(BufferError):
         buffer.append(0)
     peers.server.read_stop()
