@@ -127,7 +127,9 @@ def _set_wakeup_fd(fd: int) -> int:
 
 
 def _socketpair() -> tuple[socket.socket, socket.socket]:
-    ours, theirs = (_above_2(end) for end in socket.socketpair())
+    # No generator: in Python 3.13 one that gets no memory ends the process with a signal.
+    ours, theirs = socket.socketpair()
+    ours, theirs = _above_2(ours), _above_2(theirs)
     ours.setblocking(False)
     theirs.setblocking(False)
     return ours, theirs
