@@ -155,8 +155,9 @@ def test_a_buffer_that_reads_land_in_belongs_to_its_owner_again_after_them(peers
     buffer = bytearray(10)
     with memoryview(buffer) as whole, whole[2:] as part:
         peers.server.read_start_into(part, ignore)
-    with pytest.raises(BufferError):
-        buffer.append(0)
+    if getattr(sys, "pypy_version_info", (8,)) >= (8,):  # before, it resizes what a view shows
+        with pytest.raises(BufferError):
+            buffer.append(0)
     peers.server.read_stop()
     buffer.append(0)
     peers.server.read_start_into(buffer, ignore)
