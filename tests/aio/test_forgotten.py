@@ -100,11 +100,15 @@ def test_it_warns(run):
         skip_what_reads_on(loop)
         ours, peer = socket.socketpair()
         with peer:
-            forgotten = weakref.ref((await loop.create_connection(Paused, sock=ours))[0])
+            await loop.create_connection(Paused, sock=ours)
             await asyncio.sleep(0)
             del ours
-            with pytest.warns(ResourceWarning, match="unclosed transport"):
-                await collected(forgotten)
+            with pytest.warns(ResourceWarning, match="unclosed transport") as warned:
+                for _ in range(20):  # for PyPy; in Python 3.15 the warning keeps the transport
+                    gc.collect()
+                    await asyncio.sleep(0)
+                    if any("unclosed transport" in str(each.message) for each in warned):
+                        break
             await peer_hears_the_end(loop, peer)
 
     run(main)

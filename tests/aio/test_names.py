@@ -56,7 +56,9 @@ def test_a_lookup_that_nobody_waits_for(run):
         for _ in range(20):
             task = loop.create_task(loop.getaddrinfo("localhost", 80))
             await asyncio.sleep(0)
-            task.cancel()
+            if not task.cancel():  # asyncio's thread was done before the task could wait for it
+                assert task.done() and not isinstance(loop, uvbind.EventLoop)
+                continue
             with pytest.raises(asyncio.CancelledError):
                 await task
 
