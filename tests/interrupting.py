@@ -45,6 +45,7 @@ class Injector:
         self.entered: set[CodeType] = set()
         self.raised: BaseException | None = None
         self.where = "nowhere"
+        self.functions: list[str] = []  # of uvbind's that it raised in, the innermost first
         self.scenario = ""
         self.before_raise: Callable[[], object] = lambda: None
 
@@ -69,10 +70,19 @@ class Injector:
         if self.raised is None and (line == self.target or self.count == self.nth):
             sys.settrace(None)
             self.where = self.lines[line] = _describe(frame)
+            self.functions = list(_functions(frame))
             self.raised = self.kind(self.where)
             self.before_raise()
             raise self.raised
         self.lines.setdefault(line, "")
+
+
+def _functions(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if path.startswith(PACKAGE):
+            yield f"{path[len(PACKAGE) :]}:{frame.f_code.co_name}"
+        frame = frame.f_back
 
 
 def _is_with(frame: FrameType) -> bool:

@@ -41,10 +41,20 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
     """An asyncio event loop on libuv. `uv` is the uvbind.Loop below, for its own handles."""
 
     _clock_resolution: float  # asyncio's
+    _selector: Any
+    _closed = True  # until there is something to close
 
     def __init__(self) -> None:
-        self._closed = True  # until there is something to close
-        self.uv = Loop()
+        try:
+            self.uv = Loop()
+            self._set_up()
+        except BaseException:
+            self._closed = True
+            if "uv" in vars(self):
+                self.uv.__exit__(None, None, None)
+            raise
+
+    def _set_up(self) -> None:
         self.uv._run_later = self._turn  # type: ignore[method-assign]
         self.uv._failed = self._raised  # type: ignore[method-assign]
         self.uv._signalled = self._signalled  # type: ignore[method-assign]
@@ -53,25 +63,32 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
         self._due = False
         self._clock_replaced = False
         self._timer_cancelled_count = 0  # asyncio's
+        self.uv._wakeup.make()
+        self._timer = Timer(self.uv)
+        selector = Selector(self.uv, self._on_ready)
         try:
-            self.uv._wakeup.make()
-            self._timer = Timer(self.uv)
-            selector = Selector(self.uv, self._on_ready)
-            try:
-                super().__init__(selector)
-            except BaseException:
-                selector.close()
-                raise
+            super().__init__(selector)
         except BaseException:
-            self._closed = True
-            self.uv.__exit__(None, None, None)
+            selector.close()
             raise
 
     def close(self) -> None:
         """Close the loop, and what is left open in `uv`."""
+        try:
+            self._close_all()
+        except BaseException:
+            if not self.is_running():  # a signal handler's: asyncio.run() does not call this again
+                self._close_all()
+            raise
+
+    def _close_all(self) -> None:
+        """As close(); callable again after an exception."""
         if not (self._closed or self.is_running() or self.uv._forked):
             self.uv._take_over(get_ident())  # whichever thread it was made in
         super().close()  # raises while it runs
+        if self._selector is not None:  # asyncio's close() was cut off, and does nothing then
+            self._selector.close()
+            self._selector = None
         if not self.uv._forked:
             for transport in self._streams.values():
                 transport.leave_socket()

@@ -38,8 +38,10 @@ class LostOnce:
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         if self._loop is not None:
             self._conn_lost = self._conn_lost or 1
-            self._let_go()
-            super()._call_connection_lost(exc)  # type: ignore[misc]
+            try:
+                self._let_go()
+            finally:  # a signal handler may raise there: the protocol hears of the end all the same
+                super()._call_connection_lost(exc)  # type: ignore[misc]
             for method in _KEPT.intersection(vars(self)):
                 setattr(self, method, None)
 

@@ -12,6 +12,7 @@ import contextvars
 import select
 import selectors
 import types
+from collections import deque
 from collections.abc import Generator
 from typing import Any
 
@@ -94,6 +95,7 @@ class Waits:
         self._uv: Loop = loop.uv
         self.readers: Waiting = {}
         self.writers: Waiting = {}
+        self._told: deque[Wait] = deque()  # to go on now
         # Now, not when first needed: programs look for leaks by counting descriptors.
         self._set: Any = _EpollSet() if hasattr(select, "epoll") else _SelectorSet()
         try:
@@ -128,6 +130,7 @@ class Waits:
 
     def rearm(self) -> None:
         """Have the set tell once more what is ready: somebody may not have been told."""
+        self._tell_later()
         for fd in {*self.readers, *self.writers}:
             for wait in self._arm_again(fd):
                 self._loop.call_soon(wait.ready)
@@ -136,6 +139,7 @@ class Waits:
         """Have nobody wait any more."""
         self.readers.clear()
         self.writers.clear()
+        self._told.clear()
         if not self._uv._forked:
             self._poll.close()
         self._set.close()
@@ -165,20 +169,25 @@ class Waits:
     def _on_ready(self, poll: Poll, events: int, error: UVError | None) -> None:
         readers, writers = self.readers, self.writers
         readable, writable = self._set.readable, self._set.writable
-        ready: list[Wait] = []
-        try:
-            for fd, events in self._set.ready():
-                if events & readable:
-                    ready += readers.pop(fd, ())
-                if events & writable:
-                    ready += writers.pop(fd, ())
-                if fd in readers or fd in writers:
-                    ready += self._arm_again(fd)
-            while ready and not self._loop._ready:  # what was ready before goes first
-                ready.pop(0).ready()
-        finally:  # also when a task was left by SystemExit or Ctrl-C
-            for wait in ready:
-                self._loop.call_soon(wait.ready)
+        told = self._told
+        for fd, events in self._set.ready():
+            if events & readable:
+                told += readers.pop(fd, ())
+            if events & writable:
+                told += writers.pop(fd, ())
+            if fd in readers or fd in writers:
+                told += self._arm_again(fd)
+        while told and not self._loop._ready:  # what was ready before goes first
+            told[0].ready()
+            told.popleft()
+        if told:
+            self._tell_later()
+
+    def _tell_later(self) -> None:
+        """Have those go on that have been told, or that an exception has cut off before."""
+        while self._told:
+            self._loop.call_soon(self._told[0].ready)
+            self._told.popleft()
 
 
 class _EpollSet:

@@ -1,0 +1,347 @@
+"""How a scenario of the asyncio layer is played, and the checks after an interruption."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from interrupted_world import descriptors
+from interrupting import Hung, Injector, Scenario, bounded, is_about, traced
+from plain_sockets import new_pair
+
+import uvbind
+
+LIMIT = 5000  # milliseconds until a loop counts as stuck; a scenario takes a few
+LOST = 20  # milliseconds to wait for a task that asyncio too would lose
+# Functions that have a callback in hand, taken from one place and not put into the next.
+IN_HAND = {
+    # asyncio's own are Python as well, and lose it when a signal handler raises there.
+    "aio/_eventloop.py:call_soon",
+    "aio/_eventloop.py:call_at",
+    "aio/_eventloop.py:_take_due",
+    "aio/_eventloop.py:stop",
+    "aio/_eventloop.py:_debug_turn",
+    "aio/_mended.py:_call_connection_lost",
+    # Those of asyncio's futures are C, and in Python only without its accelerator: a task that
+    # waits in an object of uvbind's may be lost.
+    "aio/_waits.py:get_loop",
+    "aio/_waits.py:add_done_callback",
+    "aio/_waits.py:ready",
+    "aio/_names.py:__call__",
+}
+# asyncio's transports call these half way through close() and abort(), as they call asyncio's own,
+# and do not go on when the program calls close() or abort() again.
+HALF_WAY = {"aio/_connections.py:_remove_reader", "aio/_connections.py:_remove_writer"}
+
+
+class Stuck(SystemExit):
+    """The loop or a task of its own does not go on."""
+
+
+class Talker(asyncio.Protocol):
+    """Counts what a protocol is called for; `lost` is done when the connection is."""
+
+    def __init__(self, world: World) -> None:
+        self.made = self.ended = 0
+        self.data = bytearray()
+        self.lost = world.loop.create_future()
+        self.got = world.loop.create_future()
+        self.transport: Any = None
+        world.protocols.append(self)
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.made += 1
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        self._have(data)
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        self._have(data)
+
+    def error_received(self, error: OSError) -> None:
+        pass
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._have(data)
+
+    def pipe_connection_lost(self, fd: int, error: Exception | None) -> None:
+        pass
+
+    def process_exited(self) -> None:
+        pass
+
+    def _have(self, data: bytes) -> None:
+        if not self.got.done():
+            self.got.set_result(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended += 1
+        for future in (self.lost, self.got):
+            if not future.done():
+                future.set_result(None)
+
+
+class Echo(Talker):
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.transport.write(data)
+
+
+class Filling(Talker, asyncio.BufferedProtocol):
+    """Has a buffer of its own filled."""
+
+    def get_buffer(self, size: int) -> bytearray:
+        self.buffer = bytearray(100)
+        return self.buffer
+
+    def buffer_updated(self, size: int) -> None:
+        self._have(bytes(self.buffer[:size]))
+
+
+class World:
+    """What a scenario gets: a loop, protocols that count, and a place for what is to be closed."""
+
+    def __init__(self, injector: Injector, loop: Any) -> None:
+        self.injector = injector
+        self.loop = loop
+        self.stack = contextlib.ExitStack()  # sockets and files
+        self.protocols: list[Talker] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.transports: list[Any] = []
+        self.later: list[Callable[[], object]] = []  # events for callbacks that are to come
+        self.raised_to_us = False
+        self.may_lose = False
+        self.ended = False
+        self.elsewhere = False  # the scenario has a loop of its own
+        loop.set_exception_handler(self.tell)
+
+    # -- for the scenarios
+
+    def pair(self, kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:
+        return self.stack.enter_context(new_pair(kind))
+
+    def listener(self) -> socket.socket:
+        sock = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        sock.setblocking(False)
+        return sock
+
+    def protocol(self) -> Talker:
+        return Talker(self)
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine in the loop, and return what it does."""
+        task = self.loop.create_task(coroutine)
+        self.tasks.append(task)
+        return self.loop.run_until_complete(task)
+
+    def turns(self, count: int = 3) -> None:
+        async def wait() -> None:
+            for _ in range(count):
+                await asyncio.sleep(0)
+
+        self.run(wait())
+
+    def connected(self, protocol: Any = None) -> tuple[Any, Any, socket.socket]:
+        """A transport, its protocol and the socket of its peer."""
+        ours, theirs = self.pair()
+        made = self.run(self.loop.connect_accepted_socket(protocol or self.protocol, ours))
+        return (*made, theirs)
+
+    # -- for play()
+
+    def tell(self, loop: Any, context: dict[str, Any]) -> None:
+        if is_about(context.get("exception"), self.injector.raised):
+            self.raised_to_us = True
+            forget_frames(self.injector.raised)
+
+    def begin(self) -> None:
+        self.guard = uvbind.Timer(self.loop.uv)
+        self.watch(LIMIT)
+        ours, self.peer = self.pair()
+        self.run(self.loop.connect_accepted_socket(lambda: Echo(self), ours))
+        self.injector.before_raise = self.note
+
+    def note(self) -> None:
+        """The injector raises now."""
+        functions = self.injector.functions
+        takes = functions[0].endswith(":_turn") and "handle" in self.injector.where
+        self.may_lose = takes or functions[0] in IN_HAND or not HALF_WAY.isdisjoint(functions)
+        if self.may_lose and self.elsewhere:
+            signal.setitimer(signal.ITIMER_REAL, LOST / 1000, LOST / 1000)
+        if self.may_lose and not self.loop.is_closed() and not self.ended:
+            self.watch(LOST)
+
+    def watch(self, limit: int) -> None:
+        self.guard.start(self.stuck, limit, limit)
+
+    def stuck(self, timer: uvbind.Timer) -> None:
+        raise Stuck
+
+    def take(self, function: Callable[[], object]) -> None:
+        """The injected exception may come out of it, and Stuck where asyncio would be as well."""
+        try:
+            function()
+        except BaseException as exception:
+            self.raised_to_us |= is_about(exception, self.injector.raised)
+            if not is_about(exception, self.injector.raised) and not (
+                self.may_lose and isinstance(exception, Stuck)
+            ):
+                raise
+
+    def settle(self) -> None:
+        """Have a stop() happen that a run which was cut off has left in the loop."""
+        stopped: list[bool] = []
+
+        def stop() -> None:
+            stopped.append(True)
+            self.loop.stop()
+
+        self.watch(LIMIT)
+        self.loop.call_soon(stop)
+        while not stopped:
+            self.take(self.loop.run_forever)
+
+    def finish(self) -> None:
+        """Have the tasks end that the exception left."""
+        forget_frames(self.injector.raised)
+        self.settle()
+        for function in self.later:
+            function()
+        for task in self.tasks:
+            if not task.done():
+                self.watch(LOST if self.may_lose else LIMIT)
+                self.take(lambda task=task: self.loop.run_until_complete(task))
+                self.settle()
+            if self.may_lose and not task.done():
+                task.cancel()
+            if task.done() and not task.cancelled():
+                self.raised_to_us |= is_about(task.exception(), self.injector.raised)
+        self.watch(LIMIT)
+
+    def use(self) -> None:
+        """The loop goes on to work."""
+        loop, called = self.loop, asyncio.Event()
+
+        async def use() -> None:
+            await asyncio.sleep(0.001)
+            thread = threading.Thread(target=loop.call_soon_threadsafe, args=(called.set,))
+            thread.start()
+            await called.wait()
+            thread.join()
+            await loop.sock_sendall(self.peer, b"hello")
+            data = await loop.sock_recv(self.peer, 100)
+            assert data == b"hello", "the bystander has lost its connection"
+
+        loop.run_until_complete(use())
+
+    def end(self) -> None:
+        loop = self.loop
+        self.transports += [*loop._streams.values(), *loop._transports.values()]
+        self.transports += [protocol.transport for protocol in self.protocols if protocol.made]
+        for transport in self.transports:
+            getattr(transport, "abort", transport.close)()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        for protocol in self.protocols:
+            assert protocol.made < 2 and protocol.ended < 2, "a callback was called twice"
+            if not protocol.made or protocol.lost.done():
+                continue
+            self.watch(LOST if self.may_lose else LIMIT)
+            self.take(lambda protocol=protocol: loop.run_until_complete(protocol.lost))
+        self.ended = True
+        loop.close()
+        if self.injector.raised is not None:
+            gc.collect()  # a future may tell now
+            assert self.raised_to_us, "the exception went nowhere"
+
+
+def forget_frames(exception: BaseException | None) -> None:
+    """A traceback keeps its frames, and they the transports."""
+    while exception is not None:
+        while exception.__traceback__ is not None:
+            exception.__traceback__ = None
+        exception = exception.__context__
+
+
+class Log(logging.Handler):
+    """Tells what asyncio logs where a loop has no handler for exceptions, and executors log."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self.world.tell(None, {"exception": record.exc_info[1]})
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        loggers = [logging.getLogger(name) for name in ("asyncio", "concurrent.futures")]
+        for logger in loggers:
+            logger.addHandler(self)
+            logger.propagate = False
+        try:
+            yield
+        finally:
+            for logger in loggers:
+                logger.removeHandler(self)
+                logger.propagate = True
+
+
+def play(scenario: Scenario, injector: Injector) -> None:
+    """Play a scenario; then use, close and collect all that there is."""
+    before, threads = descriptors(), set(threading.enumerate())
+    objects: list[weakref.ref[Any]] = []
+    with bounded():
+        _play(scenario, injector, objects)
+        forget_frames(injector.raised)
+    injector.before_raise = lambda: None
+    for thread in set(threading.enumerate()) - threads:
+        thread.join()
+    gc.collect()
+    alive = [ref() for ref in objects if ref() is not None]
+    assert not alive, f"{alive} is left"
+    left = descriptors() - before
+    assert not left, f"{left} is open"
+
+
+def _play(scenario: Scenario, injector: Injector, objects: list[Any]) -> None:
+    loop = uvbind.new_event_loop()
+    objects += [weakref.ref(loop), weakref.ref(loop.uv)]
+    world = World(injector, loop)
+    with Log(world).kept(), world.stack:
+        try:
+            world.begin()
+            steps = scenario.function(world)
+            next(steps)
+            with traced(injector) as out:
+                try:
+                    for _ in steps:
+                        raise AssertionError("a scenario has one yield")
+                except (Stuck, Hung):
+                    if not world.may_lose:
+                        raise
+                    world.raised_to_us |= world.elsewhere
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 10, 1)
+            world.raised_to_us |= out.reached
+            steps.close()
+            world.finish()
+            world.use()
+            world.end()
+            objects += map(weakref.ref, world.transports)
+        finally:
+            world.ended = True
+            with contextlib.suppress(BaseException):
+                loop.close()
+            world.injector.before_raise = lambda: None
