@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 
+import interrupted_asyncio_transports
 import pytest
 from helpers import Oops
 from interrupted_asyncio import SCENARIOS
 from interrupted_asyncio_world import play
 from interrupting import LONG, interrupt_everywhere, needs_tracing
+
+assert interrupted_asyncio_transports  # it adds to SCENARIOS
 
 
 @needs_tracing
