@@ -206,11 +206,22 @@ int __wrap_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event
   return 0;
 }
 
+/* The end of a poll that found nothing. libuv expects an event of a poll without a time limit, so it
+ * gets one of the descriptor by which other threads wake the loop, and finds nothing there. */
+static int found_nothing(const uvb_loop *loop, struct epoll_event *events, int timeout) {
+  if (timeout >= 0)
+    return 0;
+  events[0].events = EPOLLIN;
+  events[0].data.fd = loop->uv.async_io_watcher.fd;
+  return 1;
+}
+
 /* libuv comes here right after it has gone through its queue. After a failure the poll finds
  * nothing, and does not wait. */
 int __wrap_epoll_pwait(int epoll, struct epoll_event *events, int room, int timeout,
                        const sigset_t *mask) {
   uvb_loop *loop = running;
+  int limit = timeout, found;
 
   if (loop == NULL || epoll != loop->uv.backend_fd)
     return __real_epoll_pwait(epoll, events, room, timeout, mask);
@@ -223,13 +234,14 @@ int __wrap_epoll_pwait(int epoll, struct epoll_event *events, int room, int time
     }
   }
   if (loop->polls_once)
-    return 0;
+    return found_nothing(loop, events, timeout);
   if (!is_empty(&loop->retried)) {
     uint64_t now = uv_now(&loop->uv), left = now < loop->retry_at ? loop->retry_at - now : 0;
     if (timeout < 0 || (uint64_t)timeout > left)
-      timeout = (int)left;
+      limit = (int)left;
   }
-  return __real_epoll_pwait(epoll, events, room, timeout, mask);
+  found = __real_epoll_pwait(epoll, events, room, limit, mask);
+  return found == 0 && limit != timeout ? found_nothing(loop, events, timeout) : found;
 }
 
 #else
