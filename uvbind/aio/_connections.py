@@ -152,8 +152,15 @@ class Connections(_Base):  # type: ignore[misc]
             if self._debug:
                 self.call_exception_handler({**told, "exception": exception})
             return
-        if at_once:
+        if not at_once:
+            return
+        try:
             transport.begin()
+        except Exception as exception:  # there was no memory to begin with reading
+            transport._fatal_error(exception, "Fatal error: a connection cannot be read")
+        except BaseException:
+            transport.abort()
+            raise
 
     # Newer Pythons pass more to these hooks: what is of use here is named, the rest let pass.
 

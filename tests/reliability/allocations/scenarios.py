@@ -236,7 +236,8 @@ def asyncio_echo() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(handler)
-        async with await loop.create_server(Echo, "127.0.0.1", 0) as server:
+        server = await loop.create_server(Echo, "127.0.0.1", 0)
+        try:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             try:
                 writer.write(b"hello")
@@ -246,6 +247,10 @@ def asyncio_echo() -> None:
             finally:
                 writer.close()
             await writer.wait_closed()
+        finally:
+            # Not wait_closed(): when asyncio makes a socket and no transport for it, the exception
+            # keeps the socket, and so the connection that the server would wait for.
+            server.close()
 
     try:
         with asyncio.Runner(loop_factory=uvbind.new_event_loop) as runner:
