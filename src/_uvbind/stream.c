@@ -8,8 +8,9 @@
 #include <sys/socket.h>
 #endif
 
+/* Leaves the stream as uv_read_stop() does: libuv 1.53 refuses to read when there is a callback. */
 static void ignore_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buffer) {
-  (void)stream;
+  stream->read_cb = NULL;
   (void)nread;
   (void)buffer;
 }
