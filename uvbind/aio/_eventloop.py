@@ -11,6 +11,7 @@ import asyncio.unix_events
 import contextlib
 import heapq
 import math
+import sys
 import time
 from asyncio.log import logger
 from threading import get_ident
@@ -130,6 +131,8 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
         So a coroutine that forked can end in the child as well, and asyncio.run() can cancel the
         other tasks there. Raises RuntimeError where the loop would have to wait.
         """
+        if sys.version_info >= (3, 14):  # whose tasks look, and a child begins with no running loop
+            asyncio._set_running_loop(self)
         ready = self._ready
         if not ready and not self._stopping:
             self.uv._raise_unless_usable()
@@ -211,6 +214,20 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
                 self._wake()
         except BaseException as last:  # also of the handler
             self.uv._stop_with(last)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """As asyncio's; but what ends a forked child is raised.
+
+        From Python 3.14 on a task that forked meets a RuntimeError when its step ends in the child,
+        where no loop runs, and that hides the SystemExit.
+        """
+        exception = context.get("exception")
+        if self.uv._forked and type(exception) is RuntimeError:
+            hidden, text = exception.__context__, str(exception)
+            ends = isinstance(hidden, (SystemExit, KeyboardInterrupt))
+            if hidden is not None and ends and text.endswith(" is not the running loop"):
+                raise hidden
+        super().call_exception_handler(context)
 
     def _debug_turn(self) -> None:
         """Call what is ready as asyncio does in debug mode, which tells of slow callbacks."""
