@@ -8,12 +8,23 @@ import contextlib
 import ctypes
 import random
 import socket
+from asyncio import selector_events
 
 import pytest
 from helpers import uvbind_alone
 
+import uvbind
+
 SIZE = 1 << 21  # bytes: more than any socket takes at once
 NOISE = random.Random(1).randbytes(SIZE)
+
+# writelines() of Python 3.15's asyncio appends piece by piece: those before a wrong one stay in its
+# buffer, and nobody sends them. A wrong one that is false, as None, it skips.
+APPENDS = "append" in selector_events._SelectorSocketTransport.writelines.__code__.co_names
+
+
+def asyncio_appends() -> bool:
+    return APPENDS and not isinstance(asyncio.get_running_loop(), uvbind.EventLoop)
 
 
 def numbers() -> memoryview:
@@ -183,7 +194,8 @@ def test_what_is_no_buffer_is_refused_and_nothing_is_lost(run):
             for wrong in ("text", None, 5, [b"list"]):
                 with pytest.raises(TypeError):
                     transport.write(wrong)
-            for wrong in (["text"], [b"bytes", "text"], 5, [None]):
+            more = () if asyncio_appends() else ([b"bytes", "text"], [None])
+            for wrong in (["text"], 5, *more):
                 with pytest.raises(TypeError):
                     transport.writelines(wrong)
             transport.write(b"two")
@@ -208,6 +220,9 @@ def test_writelines_takes_what_can_be_iterated_once(run, ends):
 
 def test_writelines_of_an_iterable_that_raises_writes_nothing(run):
     async def main():
+        if asyncio_appends():
+            pytest.skip("this Python's asyncio keeps the pieces before the exception")
+
         def pieces():
             yield b"never"
             raise ZeroDivisionError
