@@ -138,7 +138,7 @@ class Bystander:
 
 
 class Server:
-    """What the kinds of servers have in common: connections, how they ended, and bystanders."""
+    """The base of the kinds of servers: connections, how they ended, and bystanders."""
 
     address: Any
 

@@ -14,7 +14,7 @@ _DF_BIND_NOW, _DF_1_NOW = 8, 1
 
 
 class Elf(NamedTuple):
-    """What a shared object is like."""
+    """The properties of a shared object."""
 
     has_relro: bool
     binds_now: bool

@@ -13,7 +13,7 @@ from preloading import preloaded
 
 import uvbind
 
-# What each script begins with.
+# The beginning of each script.
 PRELUDE = """
 import ctypes, errno, os, socket, sys
 import uvbind

@@ -281,3 +281,26 @@ class Filling(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes):
         self.data_received(bytes(self.buffer[:nbytes]))
+
+
+class KeepsCalls(asyncio.BaseProtocol):
+    """Keeps the calls that a transport makes, but for those of data."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.resumed = asyncio.Event()
+        self.lost: asyncio.Future = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def pause_writing(self):
+        self.calls.append("pause")
+
+    def resume_writing(self):
+        self.calls.append("resume")
+        self.resumed.set()
+
+    def connection_lost(self, exc):
+        self.calls.append("lost")
+        self.lost.set_result(exc)

@@ -109,7 +109,7 @@ class Filling(Talker, asyncio.BufferedProtocol):
 
 
 class World:
-    """What a scenario gets: a loop, protocols that count, and a place for what is to be closed."""
+    """The world of a scenario: a loop, protocols that count, and a list of things to close."""
 
     def __init__(self, injector: Injector, loop: Any) -> None:
         self.injector = injector

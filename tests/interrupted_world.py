@@ -41,7 +41,7 @@ class Called:
 
 
 class World:
-    """What a scenario gets: a loop, callbacks that count, and a place for what is to be closed."""
+    """The world of a scenario: a loop, callbacks that count, and a list of things to close."""
 
     def __init__(self, injector: Injector, loop: Loop) -> None:
         self.injector = injector

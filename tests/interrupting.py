@@ -51,7 +51,7 @@ class Injector:
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
         code = frame.f_code
-        # What leaves a __del__ Python itself swallows.
+        # Python itself swallows an exception that leaves a __del__.
         if not code.co_filename.startswith(PACKAGE) or code.co_name == "__del__":
             return None
         if event == "call":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from preloading import preloaded
 
-# What each script begins with. `began(n)` waits until n more slow lookups run in threads.
+# The beginning of each script. `began(n)` waits until n more slow lookups run in threads.
 PRELUDE = """
 import os, socket, sys
 import uvbind

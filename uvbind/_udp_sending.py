@@ -164,7 +164,7 @@ class UDPSending(SocketBuffers):
         return int(lib.uvb_udp_send_batch(self._c, count, buffers, storages))
 
     def _bind_for(self, storage: Any) -> None:
-        """What libuv does before a first send, and forgets before a first batch."""
+        """libuv does this before a first send, and forgets it before a first batch."""
         address = ("::", 0) if len(unpack(storage)) == 4 else ("0.0.0.0", 0)
         check(lib.uvb_udp_bind(self._c, pack(address), 0), f"bind to {address}")
 

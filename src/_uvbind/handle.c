@@ -59,7 +59,7 @@ static int is_over(const uvb_handle *handle) {
   return handle->closed && handle->passengers == NULL;
 }
 
-/* Python has no more use for it. What libuv still has, as when its loop was dropped unclosed, is
+/* Python has no more use for it. C memory that libuv still has, as when its loop was dropped unclosed, is
  * not freed: libuv's threads and signal handlers may look at it. */
 void uvb_handle_free(uvb_handle *handle) {
   handle->self = handle->core = NULL;

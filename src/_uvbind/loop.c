@@ -127,7 +127,7 @@ int uvb_loop_close(uvb_loop *loop) {
   return err;
 }
 
-/* Python has no more use for it, closed or not. What nothing is left in can still be closed; the
+/* Python has no more use for it, closed or not. An empty loop can still be closed; the
  * rest is not freed: libuv's threads and signal handlers may look at it. */
 void uvb_loop_free(uvb_loop *loop) {
   loop->self = loop->core = NULL;

@@ -274,7 +274,7 @@ PyObject *uvb_read_stop(PyObject *self, PyObject *none) {
   return PyLong_FromLong(err);
 }
 
-/* stream.forget_calls(): the stream is closing, and nothing is read any more. What reads were for
+/* stream.forget_calls(): the stream is closing, and nothing is read any more. The protocol that reads were for
  * is free now, and not in the close callback. */
 PyObject *uvb_forget_calls(PyObject *self, PyObject *none) {
   (void)none;

@@ -1,4 +1,4 @@
-/* What libuv gets from Linux. The linker has the libuv that is compiled in call these functions
+/* The calls of Linux that libuv gets. The linker has the libuv that is compiled in call these functions
  * instead of the C library's (-Wl,--wrap, build_ffi.py), which costs nothing while all goes well:
  *
  * - A descriptor is moved above 2. libuv never closes 0 to 2, and what Python prints would go into
@@ -94,7 +94,7 @@ static int new_pair(int ends[2]) {
   return -1;
 }
 
-/* What the linker calls libuv's calls, and the C library's functions. */
+/* The linker's names for libuv's calls, and the C library's functions. */
 #define WRAPPED(type, name, ...)       \
   type __real_##name(__VA_ARGS__);     \
   type __wrap_##name(__VA_ARGS__);     \

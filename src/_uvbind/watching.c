@@ -44,7 +44,7 @@ static void append(queue *head, queue *entry) {
   head->prev = entry;
 }
 
-/* What libuv watches for itself, it has just queued: this is told at once, by Loop(). */
+/* libuv has just queued the descriptors that it watches for itself: Loop() tells a failure at once. */
 int uvb_watching_init(uvb_loop *loop) {
   queue *waiting = &loop->uv.watcher_queue;
 

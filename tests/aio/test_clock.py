@@ -131,7 +131,7 @@ def test_timers_of_before_are_due_when_the_clock_has_jumped(run, replaced):
 
 
 def test_with_the_clock_back_a_timer_of_before_comes_in_its_time(run, replaced):
-    """Whatever the clock said meanwhile, which is when libuv may have been told to wait."""
+    """libuv may have been told to wait by a clock that has jumped meanwhile."""
 
     async def main(loop):
         done = loop.create_future()

@@ -8,35 +8,16 @@ import contextlib
 import socket
 
 import pytest
-from helpers import uvbind_alone
+from helpers import KeepsCalls, uvbind_alone
 
 SIZE = 1000
 
 
-class Kept(asyncio.DatagramProtocol):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.resumed = asyncio.Event()
-        self.lost: asyncio.Future = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def pause_writing(self):
-        self.calls.append("pause")
-
-    def resume_writing(self):
-        self.calls.append("resume")
-        self.resumed.set()
+class Kept(KeepsCalls, asyncio.DatagramProtocol):
+    """A protocol of datagrams."""
 
     def error_received(self, exc):
         self.calls.append("error")
-
-    def connection_lost(self, exc):
-        self.calls.append("lost")
-        self.lost.set_result(exc)
 
 
 class ClosesWhenResumed(Kept):

@@ -16,8 +16,8 @@ from helpers import run_python
 import uvbind
 from uvbind.aio import EventLoop
 
-# What asyncio calls of its loop, with more arguments as it grows. (_make_subprocess_transport gets
-# the arguments of Popen, all of which count.)
+# The hooks that asyncio calls of its loop, with more arguments as it grows.
+# (_make_subprocess_transport gets the arguments of Popen, all of which count.)
 HOOKS = [
     "_accept_connection",
     "_accept_connection2",

@@ -91,7 +91,7 @@ NAME_FLAGS += [NI_NUMERIC | socket.NI_DGRAM, NI_NUMERIC | 1 << 30, -1, True, Non
 
 
 def outcome(look_up):
-    """What a lookup returns, with all types, or what it raises."""
+    """Return the result of a lookup, with all types, or its exception."""
     try:
         found = look_up()
     except Exception as error:

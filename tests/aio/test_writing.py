@@ -11,7 +11,7 @@ import socket
 from asyncio import selector_events
 
 import pytest
-from helpers import uvbind_alone
+from helpers import KeepsCalls, uvbind_alone
 
 import uvbind
 
@@ -35,27 +35,8 @@ def big_endian() -> memoryview:
     return memoryview((ctypes.c_uint32.__ctype_be__ * (SIZE // 4)).from_buffer_copy(NOISE))
 
 
-class Kept(asyncio.Protocol):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.resumed = asyncio.Event()
-        self.lost: asyncio.Future = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def pause_writing(self):
-        self.calls.append("pause")
-
-    def resume_writing(self):
-        self.calls.append("resume")
-        self.resumed.set()
-
-    def connection_lost(self, exc):
-        self.calls.append("lost")
-        self.lost.set_result(exc)
+class Kept(KeepsCalls, asyncio.Protocol):
+    """A protocol of streams."""
 
 
 @contextlib.asynccontextmanager

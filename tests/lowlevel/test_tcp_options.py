@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="socket options 
 
 
 def options(tcp):
-    """What the socket of a handle has: nodelay, keepalive, idle and interval seconds, probes."""
+    """The options of a handle's socket: nodelay, keepalive, idle and interval seconds, probes."""
     with socket.socket(fileno=tcp.fileno()) as sock:
         found = (
             sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),

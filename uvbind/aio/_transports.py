@@ -87,7 +87,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
     ) -> None:
         connection_made = protocol.connection_made  # or it is no protocol
         self._stream = stream = _Stream(loop.uv)
-        # What reads keeps the transport, as a writer does: one that is paused and that the program
+        # A reader keeps the transport, as a writer does: one that is paused and that the program
         # forgets is closed, as asyncio's is.
         stream.transport = weakref.ref(self)
         fd = sock.fileno()

@@ -1,4 +1,4 @@
-"""What is done while allocations fail. Each returns when it has come to its end, or raises.
+"""Scenarios for failing allocations. Each returns when it has come to its end, or raises.
 
 A scenario that neither succeeds nor raises has lost something in silence, which `Silence` says.
 """

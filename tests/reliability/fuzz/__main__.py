@@ -26,7 +26,7 @@ TARGETS = ["addresses", "names", "verbs"]
 
 
 def fuzz(name: str, options: list[str]) -> None:
-    """What a process that fuzzes does."""
+    """The work of a process that fuzzes."""
     import atheris  # not among what the tests need
 
     with atheris.instrument_imports(include=["uvbind"]):

@@ -1,4 +1,4 @@
-"""What is fuzzed: each target takes atheris's data provider and raises only what is a fault."""
+"""The targets of fuzzing: each takes atheris's data provider and raises for a fault only."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def refused(function: Callable[..., Any], *arguments: Any, **options: Any) -> An
 
 
 def addresses(data: Any) -> None:
-    """What is packed is unpacked as the same, and the C library agrees on what a host is."""
+    """A packed address is unpacked as the same, and the C library agrees about hosts."""
     parts = [data.PickValueInList(WORDS) if data.ConsumeBool() else data.ConsumeUnicode(60)]
     parts += [data.ConsumeIntInRange(-2, 65540)]
     parts += [data.ConsumeInt(5) for _ in range(data.ConsumeIntInRange(0, 2))]

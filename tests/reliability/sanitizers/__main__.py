@@ -100,7 +100,7 @@ def install(mode: str) -> Path:
 
 
 def environment(mode: str, reports: Path) -> dict[str, str]:
-    """What the processes of a run find in their environment."""
+    """The environment of the processes of a run."""
     found = {
         **os.environ,
         "PYTHONMALLOC": "malloc",  # Python's objects are blocks that the sanitizer knows
@@ -133,7 +133,7 @@ def is_ours(report: str) -> bool:
 
 
 def findings(reports: Path) -> list[str]:
-    """What the processes have reported, without the interpreter's own leaks and false alarms."""
+    """The reports of the processes, without the interpreter's own leaks and false alarms."""
     found = []
     for path in sorted(reports.iterdir()):
         text = path.read_text(errors="replace").strip()
