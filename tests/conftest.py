@@ -103,3 +103,14 @@ def leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Processes that a test starts do not find the checkout either."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What a test drops is freed by its reference count, or not at all."""
+    if PYPY:
+        pytest.skip("PyPy frees nothing without its garbage collector")
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

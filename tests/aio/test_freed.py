@@ -30,14 +30,6 @@ def new_pair():
     return pair
 
 
-@pytest.fixture
-def no_collector():
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 async def nothing(loop):
     pass
 

@@ -22,11 +22,8 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def no_collector():
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
+def without_the_collector(no_collector):
+    """Every test here."""
 
 
 @pytest.fixture(params=[False, True], ids=["", "debug"])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import socket
-import sys
 import weakref
 
 import pytest
@@ -83,15 +81,6 @@ def test_what_was_ready_before_goes_first(run):
         assert order[0] == "ready" and order.count("looked up") == 1
 
     run(main)
-
-
-@pytest.fixture
-def no_collector():
-    if sys.implementation.name != "cpython":
-        pytest.skip("PyPy collects when it likes")
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def test_an_error_leaves_no_garbage(no_collector):

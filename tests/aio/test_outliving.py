@@ -11,6 +11,8 @@ import warnings
 
 import pytest
 
+import uvbind
+
 needs_counting = pytest.mark.skipif(
     sys.implementation.name != "cpython", reason="PyPy collects when it likes"
 )
@@ -173,4 +175,19 @@ def test_a_transport_that_nobody_kept_closes_its_socket_with_the_loop(new_loop):
         run_and_close(new_loop, main)
         gc.collect()
         assert ours.fileno() == -1
+        assert theirs.recv(1) == b""
+
+
+@needs_counting
+def test_a_transport_that_nobody_kept_needs_no_garbage_collector(no_collector):
+    """asyncio's own does, as it keeps methods of its own."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(10)
+
+    async def main(loop):
+        await loop.create_connection(asyncio.Protocol, sock=ours)
+        await asyncio.sleep(0)
+
+    with theirs, pytest.warns(ResourceWarning, match="unclosed transport"):
+        run_and_close(uvbind.new_event_loop, main)
         assert theirs.recv(1) == b""

@@ -7,7 +7,6 @@ import gc
 import sys
 import textwrap
 import weakref
-from collections.abc import Iterator
 
 import pytest
 from helpers import LOCALHOST, WAYS, Ends, ignore, listening, run_python
@@ -24,13 +23,6 @@ class Callback:
 
     def __call__(self, *about: object) -> None:
         pass
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def watched() -> tuple[Callback, weakref.ref[Callback]]:

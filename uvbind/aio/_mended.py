@@ -42,8 +42,12 @@ class LostOnce:
                 self._let_go()
             finally:  # a signal handler may raise there: the protocol hears of the end all the same
                 super()._call_connection_lost(exc)  # type: ignore[misc]
-            for method in _KEPT.intersection(vars(self)):
-                setattr(self, method, None)
+            self._forget_methods()
+
+    def _forget_methods(self) -> None:
+        """Nothing is left for them to do, and without them no garbage collector is needed."""
+        for method in _KEPT.intersection(vars(self)):
+            setattr(self, method, None)
 
     def _let_go(self) -> None:
         """The descriptor is closed next."""

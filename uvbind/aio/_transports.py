@@ -235,6 +235,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
 
     def leave_socket(self) -> None:
         self._stream.leave()
+        self._forget_methods()
 
     def _let_go(self) -> None:
         self._loop._let_go_of(self)
