@@ -244,6 +244,11 @@ class Connections(_Base):  # type: ignore[misc]
 
         return call
 
+    async def _create_connection_transport(self, sock: Any, *arguments: Any, **options: Any) -> Any:
+        # From Python 3.15 on asyncio would close it under the transport that has it.
+        self._ensure_fd_no_transport(sock)
+        return await super()._create_connection_transport(sock, *arguments, **options)
+
     def _make_datagram_transport(self, sock: Any, *arguments: Any, **options: Any) -> Any:
         self._ensure_fd_no_transport(sock)
         if has_own_calls(sock) or not _datagrams.takes(sock):
