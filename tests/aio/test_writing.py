@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import random
 import socket
+import sys
 from asyncio import selector_events
 
 import pytest
@@ -19,8 +20,9 @@ SIZE = 1 << 21  # bytes: more than any socket takes at once
 NOISE = random.Random(1).randbytes(SIZE)
 
 # writelines() of Python 3.15's asyncio appends piece by piece: those before a wrong one stay in its
-# buffer, and nobody sends them. A wrong one that is false, as None, it skips.
+# buffer, and nobody sends them.
 APPENDS = "append" in selector_events._SelectorSocketTransport.writelines.__code__.co_names
+SKIPS = APPENDS or sys.version_info >= (3, 14, 10)
 
 
 def asyncio_appends() -> bool:
@@ -175,7 +177,10 @@ def test_what_is_no_buffer_is_refused_and_nothing_is_lost(run):
             for wrong in ("text", None, 5, [b"list"]):
                 with pytest.raises(TypeError):
                     transport.write(wrong)
-            more = () if asyncio_appends() else ([b"bytes", "text"], [None])
+            ours = isinstance(asyncio.get_running_loop(), uvbind.EventLoop)
+            # asyncio of Python 3.14.10 skips a wrong one that is false.
+            more = [[None]] if ours or not SKIPS else []
+            more += [] if asyncio_appends() else [[b"bytes", "text"]]
             for wrong in (["text"], 5, *more):
                 with pytest.raises(TypeError):
                     transport.writelines(wrong)
