@@ -52,7 +52,7 @@ class Injector:
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
         code = frame.f_code
         # Python itself swallows an exception that leaves a __del__.
-        if not code.co_filename.startswith(PACKAGE) or code.co_name == "__del__":
+        if not code.co_filename.startswith(PACKAGE) or _is_in_del(frame):
             return None
         if event == "call":
             self.entered.add(code)
@@ -75,6 +75,13 @@ class Injector:
             self.before_raise()
             raise self.raised
         self.lines.setdefault(line, "")
+
+
+def _is_in_del(frame: FrameType | None) -> bool:
+    """Tell whether a __del__ method runs, of ours or of a class of asyncio's."""
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _functions(frame: FrameType | None) -> Iterator[str]:

@@ -86,30 +86,29 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
         context: contextvars.Context | None = None,
     ) -> None:
         connection_made = protocol.connection_made  # or it is no protocol
-        self._stream = stream = _Stream(loop.uv)
-        # A reader keeps the transport, as a writer does: one that is paused and that the program
-        # forgets is closed, as asyncio's is.
-        stream.transport = weakref.ref(self)
-        fd = sock.fileno()
+        self._loop, self._sock = loop, None  # for __del__
+        stream, fd = None, sock.fileno()
         try:
+            self._stream = stream = _Stream(loop.uv)
+            # A reader keeps the transport, as a writer does: one that is paused and that the
+            # program forgets is closed, as asyncio's is.
+            stream.transport = weakref.ref(self)
             stream.take(sock)
-        except BaseException:
-            stream.close()
-            raise
-        self._reading: contextvars.Context | None = None  # while libuv reads, and so
-        self._fills = False  # into buffers of the protocol's
-        self._try_write = stream._core.try_write if FAST else _not_now
-        loop._streams[fd] = self
-        # What asyncio's class adds to its base, which tests/aio/test_transports.py compares.
-        self._eof = self._paused = False
-        self._empty_waiter = self._read_ready_cb = None
-        if sys.version_info >= (3, 12):
-            self._write_ready = self._write_sendmsg
-        try:
+            self._reading: contextvars.Context | None = None  # while libuv reads, and so
+            self._fills = False  # into buffers of the protocol's
+            self._try_write = stream._core.try_write if FAST else _not_now
+            loop._streams[fd] = self
+            # What asyncio's class adds to its base, which tests/aio/test_transports.py compares.
+            self._eof = self._paused = False
+            self._empty_waiter = self._read_ready_cb = None
+            if sys.version_info >= (3, 12):
+                self._write_ready = self._write_sendmsg
             _Base.__base__.__init__(self, loop, sock, protocol, extra, server)
         except BaseException:  # asyncio fails so when the server was closed a moment ago
-            del loop._streams[fd]
-            stream.close()
+            if loop._streams.get(fd) is self:
+                del loop._streams[fd]
+            if stream is not None:
+                stream.close()
             self._sock = None
             raise
         # The protocol's callbacks run in it; without one, as before Python 3.15, in copies of the
