@@ -259,29 +259,6 @@ def sockets_connected(world: World) -> Steps:
     world.run(talk())
 
 
-@about(EventLoop.sock_sendall)
-def much_sent_by_sockets(world: World) -> Steps:
-    loop = world.loop
-    ours, theirs = world.pair()
-
-    async def read() -> None:
-        left = len(MUCH)
-        while left:
-            left -= len(await loop.sock_recv(theirs, 1 << 20))
-
-    async def talk() -> None:
-        sending = asyncio.ensure_future(loop.sock_sendall(ours, bytearray(MUCH)))
-        reading = asyncio.ensure_future(read())
-        try:
-            await asyncio.gather(sending, reading)
-        finally:
-            sending.cancel()
-            reading.cancel()
-
-    yield
-    world.run(talk())
-
-
 @about(
     EventLoop.sock_recv_into,
     EventLoop.sock_recvfrom,

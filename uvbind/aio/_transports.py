@@ -140,6 +140,8 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
         if self._reading is not None or self._paused:
             return  # pause_reading() or resume_reading() in connection_made() was before asyncio
         context = contextvars.copy_context() if self._context is None else self._context
+        if self._stream._reading:  # a signal handler has interrupted _stop_reading()
+            self._stream.read_stop()
         self._reading = context
         self._fills = isinstance(self._protocol, protocols.BufferedProtocol)
         if self._loop._debug:

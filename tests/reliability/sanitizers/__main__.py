@@ -46,9 +46,10 @@ CHOSEN = {
 }
 # These limit the address space, of which AddressSanitizer takes terabytes.
 NO_MEMORY = ["tests/lowlevel/test_dns_exhaustion.py"]
-# This one preloads a malloc that fails; AddressSanitizer's own comes before it.
+# These preload a malloc that fails; AddressSanitizer's own comes before it.
 OWN_MALLOC = [
-    "tests/lowlevel/test_loop_faults.py::test_a_loop_that_cannot_be_made_takes_no_descriptor_of_others"
+    "tests/lowlevel/test_loop_faults.py::test_a_loop_that_cannot_be_made_takes_no_descriptor_of_others",
+    "tests/lowlevel/test_network_faults.py",
 ]
 SANITIZERS = {"asan": "address,undefined", "tsan": "thread", "valgrind": "none"}
 
