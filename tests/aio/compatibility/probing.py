@@ -145,7 +145,9 @@ def run_apart(
 ) -> dict[str, Any]:
     """Run a probe in a child; returns as run() does, or how the child ended otherwise."""
     ours, theirs = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the threads of libuv's pool
+        pid = os.fork()
     if pid == 0:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1) if verbose else (0, 1, 2):
