@@ -246,6 +246,7 @@ class EventLoop(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
                     logger.warning("Executing %s took %.3f seconds", text, duration)
             finally:
                 self._current_handle = None
+        handle = None  # which a traceback would keep with this frame
 
     def _take_due(self) -> None:
         """Make ready what is due, and forget timers that were cancelled, as asyncio does."""
