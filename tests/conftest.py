@@ -107,7 +107,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """What a test drops is freed by its reference count, or not at all."""
+    """Reference counts alone free the objects that a test drops."""
     if PYPY:
         pytest.skip("PyPy frees nothing without its garbage collector")
     gc.collect()

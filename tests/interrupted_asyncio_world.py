@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from interrupted_world import descriptors
+from interrupted_world import check_nothing_left, descriptors
 from interrupting import Hung, Injector, Scenario, bounded, is_about, traced
 from plain_sockets import new_pair
 
@@ -308,12 +308,7 @@ def play(scenario: Scenario, injector: Injector) -> None:
     injector.before_raise = lambda: None
     for thread in set(threading.enumerate()) - threads:
         thread.join()
-    for _ in range(3):  # closing what the first finds frees more
-        gc.collect()
-    alive = [ref() for ref in objects if ref() is not None]
-    assert not alive, f"{alive} is left"
-    left = descriptors() - before
-    assert not left, f"{left} is open"
+    check_nothing_left(objects, before)
 
 
 def _play(scenario: Scenario, injector: Injector, objects: list[Any]) -> None:

@@ -159,6 +159,16 @@ def descriptors() -> set[tuple[str, str]]:
     return found
 
 
+def check_nothing_left(objects: list[weakref.ref[Any]], before: set[tuple[str, str]]) -> None:
+    """Collect, and look for objects that are alive and descriptors that were not open before."""
+    for _ in range(3):  # closing what the first finds frees more
+        gc.collect()
+    alive = [ref() for ref in objects if ref() is not None]
+    assert not alive, f"{alive} is left"
+    left = descriptors() - before
+    assert not left, f"{left} is open"
+
+
 def play(scenario: Scenario, injector: Injector) -> None:
     """Play a scenario; then use, close and collect all that there is."""
     before = descriptors()
@@ -169,12 +179,7 @@ def play(scenario: Scenario, injector: Injector) -> None:
         while injector.raised is not None and injector.raised.__traceback__ is not None:
             injector.raised.__traceback__ = None
     injector.before_raise = lambda: None
-    for _ in range(3):  # closing what the first finds frees more
-        gc.collect()
-    alive = [ref() for ref in objects if ref() is not None]
-    assert not alive, f"{alive} is left"
-    left = descriptors() - before
-    assert not left, f"{left} is open"
+    check_nothing_left(objects, before)
 
 
 def _play(scenario: Scenario, injector: Injector, objects: list[Any]) -> None:
