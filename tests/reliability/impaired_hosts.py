@@ -53,14 +53,19 @@ class Server:
 
     def on_read(self, stream: TCP, data: bytes | None, error: Any) -> None:
         if data is not None:
-            stream.write(self.echo(data))
+            stream.write(self.echo(data), self.on_written)
         elif error.name == "EOF":
             stream.shutdown(self.close)
         else:
             self.close(stream, error)
 
+    def on_written(self, stream: TCP, error: OSError | None) -> None:
+        if error is not None:
+            self.close(stream, error)
+
     def close(self, stream: TCP, error: OSError | None) -> None:
-        stream.close(lambda stream: say(layer="libuv", end=name(error)))
+        if not stream.is_closing():  # a reset fails the read and each write that waits
+            stream.close(lambda stream: say(layer="libuv", end=name(error)))
 
     def on_datagram(self, udp: UDP, data: bytes, address: Any, flags: int, error: Any) -> None:
         assert error is None
