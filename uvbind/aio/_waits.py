@@ -216,6 +216,8 @@ class _EpollSet:
     def disarm(self, fd: int) -> None:
         if fd in self._known:
             self._known.discard(fd)
+            if self._epoll.closed:  # a coroutine has outlived its loop
+                return
             with contextlib.suppress(OSError):  # closed, and perhaps its number used again
                 self._epoll.unregister(fd)
 

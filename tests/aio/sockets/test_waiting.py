@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 
 import pytest
 from plain_sockets import begun, new_pair
 
 import uvbind
+
+
+class Connecting(socket.socket):
+    """A socket whose connection takes longer than a turn of the loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setblocking(False)
+
+    def connect(self, address: object) -> None:
+        raise BlockingIOError(errno.EINPROGRESS, "Operation now in progress")
 
 
 @pytest.mark.parametrize("turns", range(4))
@@ -73,6 +85,28 @@ def test_a_loop_that_closes_under_a_wait(new_loop):
         tasks[0].cancel()
         loop.run_until_complete(asyncio.wait(tasks))
         loop.close()
+
+
+@pytest.mark.parametrize("method", ["sock_accept", "sock_recv", "sock_connect"])
+def test_a_wait_that_outlives_its_loop_ends_in_silence(new_loop, method):
+    loop = new_loop()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        new_pair() as (ours, _),
+        Connecting() as sock,
+    ):
+        server.setblocking(False)
+        wait = {
+            "sock_accept": lambda: loop.sock_accept(server),
+            "sock_recv": lambda: loop.sock_recv(ours, 1),
+            "sock_connect": lambda: loop.sock_connect(sock, server.getsockname()),
+        }[method]()
+        task = loop.create_task(wait)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        assert not task.done()
+        loop.close()
+        wait.close()  # as Python does when nobody keeps the coroutine
 
 
 def test_a_task_may_stop_the_loop(new_loop):
