@@ -7,6 +7,7 @@ again and again, and raises at another line each time, until the scenario has me
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import linecache
 import os
@@ -160,6 +161,17 @@ def bounded() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@contextlib.contextmanager
+def quick_collections() -> Iterator[None]:
+    """Keep the garbage collector from looking again and again at all that was there before."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 _known: set[Line] = set()  # that a scenario of this process was interrupted at
 Play = Callable[[Injector], object]
 
@@ -186,18 +198,19 @@ def interrupt_everywhere(
         return injector
 
     times = 0
-    if LONG:
-        while once(None, times + 1).raised is not None:
-            times += 1
-    else:
-        injector, waiting = once(None, None), []
-        while True:
-            waiting += [line for line in injector.lines if line not in _known]
-            _known.update(waiting)
-            if not waiting:
-                break
-            injector = once(waiting.pop(0), None)
-            times += injector.raised is not None
+    with quick_collections():
+        if LONG:
+            while once(None, times + 1).raised is not None:
+                times += 1
+        else:
+            injector, waiting = once(None, None), []
+            while True:
+                waiting += [line for line in injector.lines if line not in _known]
+                _known.update(waiting)
+                if not waiting:
+                    break
+                injector = once(waiting.pop(0), None)
+                times += injector.raised is not None
     if failures:
         pytest.fail(f"{len(failures)} of {times} interruptions:\n" + "\n".join(failures[:12]))
     return times, entered
