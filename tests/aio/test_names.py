@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -69,6 +71,11 @@ def test_what_was_ready_before_goes_first(run):
     async def main():
         loop, order = asyncio.get_running_loop(), []
         loop.set_debug(False)  # in which asyncio looks up
+        # asyncio looks up in a thread. From Python 3.14 on its task does not wait when the thread
+        # has the result before the task asks: the thread is held until "ready" has come.
+        held, thread = threading.Event(), ThreadPoolExecutor(1)
+        loop.set_default_executor(thread)
+        thread.submit(held.wait)
 
         async def look_up():
             await loop.getaddrinfo("localhost", 80)
@@ -77,6 +84,7 @@ def test_what_was_ready_before_goes_first(run):
         task = loop.create_task(look_up())
         while not task.done():
             loop.call_soon(order.append, "ready")
+            loop.call_soon(held.set)
             await asyncio.sleep(0)
         assert order[0] == "ready" and order.count("looked up") == 1
 
