@@ -63,14 +63,11 @@ def _descriptors() -> dict[int, str]:
     return found
 
 
-def pytest_collection_finish() -> None:
-    if not PYPY:  # what is imported by now need not be looked through after every test
-        gc.collect()
-        gc.freeze()
-
-
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if not PYPY:  # the collector need not look through modules and earlier tests after each test
+        gc.collect()
+        gc.freeze()
     swallowed: list[object] = []
     monkeypatch.setattr(sys, "excepthook", lambda *about: swallowed.append(about))
     descriptors, threads = _descriptors(), set(threading.enumerate())
