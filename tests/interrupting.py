@@ -7,7 +7,7 @@ again and again, and raises at another line each time, until the scenario has me
 from __future__ import annotations
 
 import contextlib
-import gc
+import functools
 import inspect
 import linecache
 import os
@@ -48,16 +48,19 @@ class Injector:
         self.where = "nowhere"
         self.functions: list[str] = []  # of uvbind's that it raised in, the innermost first
         self.scenario = ""
+        self.outermost: FrameType | None = None  # that is traced
         self.before_raise: Callable[[], object] = lambda: None
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
         code = frame.f_code
         # Python itself swallows an exception that leaves a __del__.
-        if not code.co_filename.startswith(PACKAGE) or _is_in_del(frame):
+        if not code.co_filename.startswith(PACKAGE) or _is_in_del(frame, self.outermost):
             return None
         if event == "call":
             self.entered.add(code)
-        elif event == "line" and not _is_with(frame) and not _is_call_of_crossing(frame):
+        elif event == "line" and not (
+            _is_with(code.co_filename, frame.f_lineno) or _is_call_of_crossing(frame)
+        ):
             self._meet(frame)
         return self
 
@@ -78,11 +81,14 @@ class Injector:
         self.lines.setdefault(line, "")
 
 
-def _is_in_del(frame: FrameType | None) -> bool:
-    """Tell whether a __del__ method runs, of ours or of a class of asyncio's."""
-    while frame is not None and frame.f_code.co_name != "__del__":
+def _is_in_del(frame: FrameType | None, outermost: FrameType | None) -> bool:
+    """Tell whether a __del__ method runs, of ours or of a class of asyncio's, inside `outermost`
+    if that is in this thread."""
+    while frame is not None and frame is not outermost:
+        if frame.f_code.co_name == "__del__":
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 def _functions(frame: FrameType | None) -> Iterator[str]:
@@ -93,10 +99,11 @@ def _functions(frame: FrameType | None) -> Iterator[str]:
         frame = frame.f_back
 
 
-def _is_with(frame: FrameType) -> bool:
+@functools.cache
+def _is_with(path: str, number: int) -> bool:
     """At the end of its block a `with` line is traced once more, and an exception there would keep
     the block from being left. A signal handler is not run there."""
-    text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
+    text = linecache.getline(path, number).lstrip()
     return text.startswith(("with ", "async with "))
 
 
@@ -104,8 +111,12 @@ def _is_call_of_crossing(frame: FrameType) -> bool:
     """Tell whether a function that C calls is about to call the program's callback, on its last
     line. A signal handler is run after a call, which is on a line before, or in the callback."""
     code = frame.f_code
-    lines = [number for _, _, number in code.co_lines() if number is not None]
-    return code.co_name.startswith("uvb_on_") and frame.f_lineno == max(lines)
+    return code.co_name.startswith("uvb_on_") and frame.f_lineno == _last_line(code)
+
+
+@functools.cache
+def _last_line(code: CodeType) -> int:
+    return max(number for _, _, number in code.co_lines() if number is not None)
 
 
 def _describe(frame: FrameType) -> str:
@@ -123,11 +134,13 @@ class traced:
 
     def __enter__(self) -> traced:
         self.before = sys.gettrace()
+        self.injector.outermost = sys._getframe(1)
         sys.settrace(self.injector)
         return self
 
     def __exit__(self, kind: Any, exception: BaseException | None, traceback: Any) -> bool:
         sys.settrace(self.before)
+        self.injector.outermost = None
         self.reached = is_about(exception, self.injector.raised)
         return self.reached
 
@@ -161,17 +174,6 @@ def bounded() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-@contextlib.contextmanager
-def quick_collections() -> Iterator[None]:
-    """Keep the garbage collector from looking again and again at all that was there before."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
 _known: set[Line] = set()  # that a scenario of this process was interrupted at
 Play = Callable[[Injector], object]
 
@@ -198,19 +200,18 @@ def interrupt_everywhere(
         return injector
 
     times = 0
-    with quick_collections():
-        if LONG:
-            while once(None, times + 1).raised is not None:
-                times += 1
-        else:
-            injector, waiting = once(None, None), []
-            while True:
-                waiting += [line for line in injector.lines if line not in _known]
-                _known.update(waiting)
-                if not waiting:
-                    break
-                injector = once(waiting.pop(0), None)
-                times += injector.raised is not None
+    if LONG:
+        while once(None, times + 1).raised is not None:
+            times += 1
+    else:
+        injector, waiting = once(None, None), []
+        while True:
+            waiting += [line for line in injector.lines if line not in _known]
+            _known.update(waiting)
+            if not waiting:
+                break
+            injector = once(waiting.pop(0), None)
+            times += injector.raised is not None
     if failures:
         pytest.fail(f"{len(failures)} of {times} interruptions:\n" + "\n".join(failures[:12]))
     return times, entered
