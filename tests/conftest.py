@@ -92,6 +92,8 @@ def leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             gc.collect()
     assert left == [], "loops that were not closed"
     assert swallowed == [], "exceptions that went nowhere"
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(5)  # asyncio's, which has waited for a child, may be about to end
     assert set(threading.enumerate()) <= threads, "threads that go on"
     assert new_descriptors() == {}, "descriptors that were not closed"
 
