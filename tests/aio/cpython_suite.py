@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib
 import importlib.util
 import json
@@ -207,6 +208,9 @@ def child(loop: str, module: str) -> None:
             name = test.id().replace("test.test_asyncio.", "")
             if name not in done and counts(name):
                 chosen.addTest(test)
+    if hasattr(gc, "freeze"):  # many tests collect; what is loaded by now is not garbage
+        gc.collect()
+        gc.freeze()
     chosen.run(Result())
     report.write(json.dumps([module, "ended", ""]) + "\n")
     report.close()
