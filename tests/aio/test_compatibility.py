@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import json
 import subprocess
@@ -21,6 +22,11 @@ def probes(*arguments: str) -> str:
     )
     assert done.returncode == 0
     return done.stdout
+
+
+@functools.cache
+def names() -> list[str]:
+    return probes("--list").splitlines()
 
 
 def module(name: str, monkeypatch: pytest.MonkeyPatch):
@@ -45,7 +51,7 @@ def test_what_works_on_asyncio_works_on_uvbind(monkeypatch):
 
 def test_the_page_shows_every_probe_and_every_known_difference(monkeypatch):
     page = module("page", monkeypatch)
-    assert sorted(page.probes_of_page()) == sorted(probes("--list").splitlines())
+    assert sorted(page.probes_of_page()) == sorted(names())
     text = page.PAGE.read_text(encoding="utf-8")
     for name, reason in module("known", monkeypatch).KNOWN.items():
         assert f"- {name}: {reason}" in " ".join(text.split()).replace(" - ", "\n- "), name
@@ -65,7 +71,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_public_method_is_probed(kind):
     methods = {f"{kind}.{name}" for name in vars(KINDS[kind]) if not name.startswith("_")}
-    subjects = {line.split(":")[0].split(",")[0] for line in probes("--list").splitlines()}
+    subjects = {line.split(":")[0].split(",")[0] for line in names()}
     assert methods - subjects == set()
 
 
