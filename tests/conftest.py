@@ -33,6 +33,7 @@ pytest.register_assert_rewrite(
     "plain_sockets",
     "faults",
     "fetching",
+    "forking",
     "helpers",
     "namespaces",
     "servers",

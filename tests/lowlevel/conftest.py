@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from faults import build_faults, run_with_faults
+from forking import Forks
 from helpers import HARMLESS, HARMLESS_TOO, Ends, Handler, close_others, start_guard
 from slow_lookups import build_resolver, run_script
 
@@ -123,3 +124,10 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_failing(faults: Path) -> Callable[[str], None]:
     """Run a script in which calls of the extension fail, as faults.PRELUDE asks."""
     return functools.partial(run_with_faults, faults)
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Run scripts as `forks.run(script, times, at_once)`, without an import for each."""
+    with Forks(tmp_path_factory.mktemp("forks")) as forks:
+        yield forks

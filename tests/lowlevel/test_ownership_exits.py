@@ -6,7 +6,6 @@ import contextlib
 import socket
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -88,19 +87,12 @@ slow = Slow()
 """
 
 
-def end(script: str) -> tuple[int, str]:
-    command = [sys.executable, "-X", "faulthandler", "-W", "ignore", "-c", script]
-    done = subprocess.run(command, stdout=-1, stderr=subprocess.STDOUT, text=True, timeout=60)
-    return done.returncode, done.stdout
-
-
 @pytest.mark.parametrize("slowly", [False, True], ids=["quickly", "slowly"])
 @pytest.mark.parametrize("script", [TRAFFIC, ASYNCIO], ids=["loop", "asyncio"])
-def test_a_process_ends_while_another_thread_runs_a_loop(script, slowly):
+def test_a_process_ends_while_another_thread_runs_a_loop(forks, script, slowly):
     script += SLOW_END * slowly
-    with ThreadPoolExecutor(4) as threads:
-        ended = set(threads.map(end, [script] * (EXITS // 2)))
-    assert ended == {(0, "")}
+    ended = forks.run(script, times=EXITS // 2, at_once=4)
+    assert len(ended) == EXITS // 2 and set(ended) == {(0, "")}
 
 
 # The interpreter is gone, the process not yet: C's exit functions run, the last one first.

@@ -282,7 +282,7 @@ PENDING = {
 @pytest.mark.parametrize("closes", [False, True], ids=["left open", "closed"])
 @pytest.mark.parametrize("pending", PENDING)
 @pytest.mark.parametrize("keep", [(), ("_loop", "_core", "_c")], ids=["nothing", "the core"])
-def test_objects_that_lose_their_attributes_crash_nothing(pending, keep, closes):
+def test_objects_that_lose_their_attributes_crash_nothing(forks, pending, keep, closes):
     script = AFTER.replace("KEEP", repr(keep)) + "seen = []\n" + textwrap.dedent(PENDING[pending])
     script += textwrap.dedent(
         f"""
@@ -298,7 +298,8 @@ def test_objects_that_lose_their_attributes_crash_nothing(pending, keep, closes)
         print("alive", flush=True)
         """
     )
-    assert "alive" in run_python(script, "-X", "faulthandler", "-W", "ignore")
+    ((status, printed),) = forks.run(script)
+    assert status == 0 and "alive" in printed, printed
 
 
 @cpython
