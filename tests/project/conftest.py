@@ -56,10 +56,30 @@ def served(project: Project) -> Iterator[dict[str, bytes]]:
         thread.join()
 
 
-@pytest.fixture
-def load() -> Iterator[Load]:
-    with Load() as process:
+class LastingLoad(Load):
+    """Knows whether it is connected."""
+
+    connected = False
+
+    def _do(self, job: str, seconds: float, *arguments: Any) -> Any:
+        answer = super()._do(job, seconds, *arguments)
+        if job != "run":
+            self.connected = job != "disconnect"
+        return answer
+
+
+@pytest.fixture(scope="module")
+def load_process() -> Iterator[LastingLoad]:
+    with LastingLoad() as process:
         yield process
+
+
+@pytest.fixture
+def load(load_process: LastingLoad) -> Iterator[Load]:
+    """A load generator without connections, in a process that the tests of a module share."""
+    yield load_process
+    if load_process.connected:  # the test has failed
+        load_process.disconnect()
 
 
 @pytest.fixture
