@@ -17,6 +17,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from forking import Forks
 
 # `python -m pytest` puts the checkout first, where no extension is built: the tests are for the
 # installed package. By now pytest has put this folder before it (pythonpath in pyproject.toml).
@@ -33,7 +34,6 @@ pytest.register_assert_rewrite(
     "plain_sockets",
     "faults",
     "fetching",
-    "forking",
     "helpers",
     "namespaces",
     "servers",
@@ -114,3 +114,10 @@ def no_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Run scripts as `forks.run(script, times, at_once)`, without an import for each."""
+    with Forks(tmp_path_factory.mktemp("forks")) as forks:
+        yield forks

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from preloading import preloaded
+from forking import Forks
 
 import uvbind
 
@@ -42,15 +42,6 @@ def build_faults(folder: Path) -> Path:
     return library
 
 
-def run_with_faults(library: Path, script: str) -> None:
+def run_with_faults(forks: Forks, script: str) -> None:
     """Run PRELUDE and a script in a process of their own, which has to end without a word."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PRELUDE + script],
-        env=preloaded(library),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout) == (0, "")
+    assert forks.run(PRELUDE + script) == [(0, "")]

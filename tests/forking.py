@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -38,11 +39,13 @@ for order in iter(sys.stdin.readline, ""):
     else:
         print(json.dumps(answers), flush=True)
         continue
+    nothing = open(os.devnull)
+    os.dup2(nothing.fileno(), 0)
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
-    for opened in (output, *outputs.values()):
+    for opened in (nothing, output, *outputs.values()):
         opened.close()
-    del order, times, at_once, answers, outputs, output, child, opened
+    del order, times, at_once, answers, outputs, output, child, opened, nothing
     try:
         exec(script)
     finally:  # the end of the interpreter looks at everything
@@ -54,12 +57,15 @@ for order in iter(sys.stdin.readline, ""):
 class Forks:
     """Has scripts run by children of one process, which has imported uvbind and no more."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, warnings: str = "ignore", environment: dict[str, str] | None = None
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-W", "ignore", "-c", SERVER],
+            [sys.executable, "-X", "faulthandler", "-W", warnings, "-c", SERVER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,
+            env=environment,
             start_new_session=True,
         )
 
@@ -67,7 +73,7 @@ class Forks:
         return self
 
     def __exit__(self, *about: object) -> None:
-        with self._process as process:
+        with self._process as process, contextlib.suppress(ProcessLookupError, BrokenPipeError):
             os.killpg(process.pid, signal.SIGKILL)
 
     def run(self, script: str, times: int = 1, at_once: int = 1) -> list[tuple[int, str]]:
@@ -80,6 +86,7 @@ class Forks:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while not answer.endswith(b"\n"):
                 if not selector.select(60):
+                    os.killpg(self._process.pid, signal.SIGKILL)
                     raise TimeoutError("a script does not end")
                 data = os.read(self._process.stdout.fileno(), 1 << 16)
                 if not data:

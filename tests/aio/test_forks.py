@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 
 import pytest
+from forking import Forks
 from helpers import in_child, needs_fork
 
 import uvbind
@@ -19,8 +18,7 @@ import asyncio, os, socket, sys, warnings
 import uvbind
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of threads where a program forks
-new_loop = {"asyncio": asyncio.SelectorEventLoop, "uvbind": uvbind.new_event_loop}[sys.argv[1]]
-way, around, runner = sys.argv[2:]
+new_loop = {"asyncio": asyncio.SelectorEventLoop, "uvbind": uvbind.new_event_loop}[loop]
 
 async def serve(reader, writer):
     while line := await reader.readline():
@@ -68,7 +66,7 @@ async def main():
     server.close()
     reads.close()
     writes.close()
-    print(os.waitstatus_to_exitcode(status))
+    print("status", os.waitstatus_to_exitcode(status))
 
 async def child(loop):
     if way == "exit":
@@ -111,29 +109,29 @@ WAYS = {
 }
 
 
-def status_of_child(*arguments: str) -> str:
-    command = [sys.executable, "-c", PROGRAM, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def status_of_child(forks: Forks, *arguments: str) -> str:
+    ((status, printed),) = forks.run(f"loop, way, around, runner = {arguments!r}\n{PROGRAM}")
+    assert status == 0, printed
+    (told,) = (line for line in printed.splitlines() if line.startswith("status "))
+    return told.removeprefix("status ")  # asyncio tells of cancelled tasks on the other lines
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_exit_status_of_a_child(way):
+def test_the_exit_status_of_a_child(forks, way):
     """On asyncio's own loop too, whose parent may be deaf then: they share the selector."""
-    assert status_of_child("uvbind", way, "nothing", "Runner") == str(WAYS[way])
+    assert status_of_child(forks, "uvbind", way, "nothing", "Runner") == str(WAYS[way])
 
 
 @pytest.mark.parametrize("way", ["exit", "return"])
 @pytest.mark.parametrize("runner", ["run_until_complete", "uvbind.run"])
-def test_whatever_runs_the_loop(runner, way):
-    assert status_of_child("uvbind", way, "nothing", runner) == str(WAYS[way])
+def test_whatever_runs_the_loop(forks, runner, way):
+    assert status_of_child(forks, "uvbind", way, "nothing", runner) == str(WAYS[way])
 
 
 @pytest.mark.parametrize("way", ["exit", "return"])
 @pytest.mark.parametrize("around", ["executor", "sockets", "timers", "names", "signals"])
-def test_whatever_else_the_loop_has(around, way):
-    assert status_of_child("uvbind", way, around, "Runner") == str(WAYS[way])
+def test_whatever_else_the_loop_has(forks, around, way):
+    assert status_of_child(forks, "uvbind", way, around, "Runner") == str(WAYS[way])
 
 
 def test_a_child_that_would_have_to_wait_is_told_how():

@@ -11,6 +11,7 @@ import pytest
 from faults import build_faults, run_with_faults
 from forking import Forks
 from helpers import HARMLESS, HARMLESS_TOO, Ends, Handler, close_others, start_guard
+from preloading import preloaded
 from slow_lookups import build_resolver, run_script
 
 import uvbind
@@ -115,19 +116,9 @@ def run_with_resolver(resolver: Path) -> Callable[..., None]:
     return functools.partial(run_script, resolver)
 
 
-@pytest.fixture(scope="session")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_faults(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture
-def run_failing(faults: Path) -> Callable[[str], None]:
-    """Run a script in which calls of the extension fail, as faults.PRELUDE asks."""
-    return functools.partial(run_with_faults, faults)
-
-
 @pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """Run scripts as `forks.run(script, times, at_once)`, without an import for each."""
-    with Forks(tmp_path_factory.mktemp("forks")) as forks:
-        yield forks
+def run_failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], None]]:
+    """Run a script in which calls of the extension fail, as faults.PRELUDE asks."""
+    folder = tmp_path_factory.mktemp("faults")
+    with Forks(folder, environment=preloaded(build_faults(folder))) as forks:
+        yield functools.partial(run_with_faults, forks)
