@@ -74,6 +74,14 @@ class Core:
     def forget_calls(self) -> None:
         """Nothing is read any more: here Python alone has what reads were for."""
 
+    queued = 0  # bytes that wait for the end of the turn: none do here
+
+    def flush(self) -> None:
+        """Send what waits."""
+
+    def set_bound(self, bound: int) -> None:
+        """Say how much may wait."""
+
     def lend(self, buffer: Any) -> None:
         """Have reads land in a writable buffer: one that was asked for, or all."""
         memory = ffi.from_buffer("char[]", buffer, require_writable=True)

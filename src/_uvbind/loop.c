@@ -12,6 +12,7 @@
 /* Started before any other prepare watcher, and so run after all of them. */
 static void before_poll(uv_prepare_t *prepare) {
   uvb_loop *loop = prepare->loop->data;
+  uvb_python_turn_ends(loop);
   uvb_metrics_before_poll(loop);
   loop->has_before = uv_is_active((uv_handle_t *)&loop->awake);
   /* uv_backend_timeout would not do: it is 0 as well when libuv has yet to tell the system what
@@ -148,6 +149,7 @@ int uvb_loop_run(uvb_loop *loop, int mode, unsigned long thread) {
   loop->owner = thread;
   more = run(loop, (uv_run_mode)mode);
   uvb_python_enter(loop);
+  uvb_python_turn_ends(loop);
   loop->owner = 0;
   loop->running = 0;
   return more;

@@ -164,6 +164,7 @@ void uvb_python_later(uvb_loop *loop, int early) {
   PyObject *object = ((uvb_core *)loop->core)->object, *result;
 
   uvb_python_enter(loop);
+  uvb_python_turn_ends(loop); /* that of the callbacks that libuv has called before */
   Py_INCREF(object);
   result = PyObject_CallMethodObjArgs(object, run_later, early ? Py_True : Py_False, NULL);
   if (result == NULL)
@@ -196,7 +197,7 @@ int uvb_install(void *dict) {
   complete = PyUnicode_InternFromString("_complete");
   run_later = PyUnicode_InternFromString("_run_later");
   ready = failed != NULL && complete != NULL && run_later != NULL && uvb_core_ready() &&
-          uvb_stream_names();
+          uvb_stream_names() && uvb_writes_names();
   for (int i = 0; ready && i < COUNT; i++) {
     PyObject *function = PyCFunction_NewEx(&builtins[i], NULL, NULL);
     if (function != NULL && PyDict_SetItemString(dict, builtins[i].ml_name, function) == 0)

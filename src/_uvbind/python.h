@@ -27,9 +27,15 @@ struct uvb_core {
   PyObject *on_read;  /* its callback of reads, or a Poll's, */
   PyObject *protocol; /* for a transport its protocol, */
   PyObject *raised;   /* and what takes the protocol's exceptions, */
-  PyObject *kept;     /* what libuv reads from, for a request, or a batch of datagrams, */
+  PyObject *kept;     /* what libuv reads from, for a request, or a batch of datagrams; the transport
+                         of a stream while its writes wait, */
+  PyObject *first;    /* of a stream: the bytes that wait, */
+  PyObject *queue;    /* and a list of those behind them, */
+  uvb_core *unsent;   /* of a loop: the first stream with bytes that wait; of a stream: the next, */
   Py_buffer lent;     /* what it reads into, when `obj` is set, */
   uvb_known_sender *senders; /* and the addresses of the last senders of datagrams. */
+  size_t queued, bound;   /* of a stream: so many bytes wait, and no more than so many */
+  uvb_core *last_unsent;  /* of a loop: the last stream with bytes that wait */
 };
 
 /* python_core.c */
@@ -39,6 +45,7 @@ PyObject *uvb_loop_core(PyObject *module, PyObject *args);
 uvb_loop *uvb_core_loop(PyObject *core);
 uvb_request *uvb_core_request(PyObject *core);
 uvb_handle *uvb_core_handle(PyObject *core);
+uvb_handle *uvb_core_stream(PyObject *core);
 /* Has C call these in the place of others; each may be NULL. */
 void uvb_core_call(uvb_core *core, PyObject *callback, PyObject *protocol, PyObject *raised);
 /* What C is done with, it calls no more and does not keep. */
@@ -55,7 +62,13 @@ PyObject *uvb_read_stop(PyObject *core, PyObject *none);
 PyObject *uvb_forget_calls(PyObject *self, PyObject *none);
 PyObject *uvb_lend(PyObject *core, PyObject *buffer);
 PyObject *uvb_write_now_method(PyObject *core, PyObject *data);
-PyObject *uvb_try_write_method(PyObject *core, PyObject *data);
+
+/* python_writes.c: likewise. */
+int uvb_writes_names(void);
+void uvb_core_unqueue(uvb_core *core);
+PyObject *uvb_send_method(PyObject *core, PyObject *const *arguments, Py_ssize_t count);
+PyObject *uvb_flush_method(PyObject *core, PyObject *none);
+PyObject *uvb_set_bound_method(PyObject *core, PyObject *number);
 
 /* python_udp.c: those of UDP handles that receive, and an address as Python has it. */
 PyObject *uvb_recv_start(PyObject *core, PyObject *args);

@@ -102,6 +102,7 @@ static int clear(PyObject *self) {
   uvb_forget_senders(senders);
   uvb_core_return(core);
   uvb_core_call(core, NULL, NULL, NULL);
+  uvb_core_unqueue(core);
   set(&core->kept, NULL);
   set(&core->pin, NULL);
   set(&core->object, NULL);
@@ -126,6 +127,9 @@ static int traverse(PyObject *self, visitproc visit, void *arg) {
   Py_VISIT(core->protocol);
   Py_VISIT(core->raised);
   Py_VISIT(core->kept);
+  Py_VISIT(core->first);
+  Py_VISIT(core->queue);
+  Py_VISIT((PyObject *)core->unsent);
   Py_VISIT(core->lent.obj);
   if (core->kind == UVB_LOOP && core->next != NULL)
     for (uvb_core *one = core->next; one != core; one = one->next)
@@ -197,6 +201,16 @@ uvb_loop *uvb_core_loop(PyObject *self) {
 uvb_handle *uvb_core_handle(PyObject *self) {
   uvb_core *core = of_kind(self, UVB_HANDLE, "handle");
   return core == NULL ? NULL : core->half.handle;
+}
+
+uvb_handle *uvb_core_stream(PyObject *self) {
+  uvb_handle *handle = uvb_core_handle(self);
+
+  if (handle == NULL || handle->uv.handle.type == UV_TCP ||
+      handle->uv.handle.type == UV_NAMED_PIPE)
+    return handle;
+  PyErr_SetString(PyExc_TypeError, "expected the core of a stream");
+  return NULL;
 }
 
 uvb_request *uvb_core_request(PyObject *self) {
@@ -366,14 +380,23 @@ static PyMethodDef methods[] = {
     {"forget_calls", uvb_forget_calls, METH_NOARGS, NULL},
     {"lend", uvb_lend, METH_O, NULL},
     {"write_now", uvb_write_now_method, METH_O, NULL},
-    {"try_write", uvb_try_write_method, METH_O, NULL},
+    {"send", (PyCFunction)(void (*)(void))uvb_send_method, METH_FASTCALL, NULL},
+    {"flush", uvb_flush_method, METH_NOARGS, NULL},
+    {"set_bound", uvb_set_bound_method, METH_O, NULL},
     {"recv_start", uvb_recv_start, METH_VARARGS, NULL},
     {"senders", uvb_senders, METH_O, NULL},
     {"poll_start", uvb_poll_start_method, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
+/* How many bytes wait to be sent. */
+static PyObject *queued(PyObject *self, void *closure) {
+  (void)closure;
+  return PyLong_FromSize_t(((uvb_core *)self)->queued);
+}
+
 static PyGetSetDef attributes[] = {{"address", address, NULL, NULL, NULL},
+                                   {"queued", queued, NULL, NULL, NULL},
                                    {NULL, NULL, NULL, NULL, NULL}};
 
 /* ISO C has no conversion of a function to void *. */

@@ -128,20 +128,10 @@ void uvb_python_let_go(uvb_loop *loop, void *object) {
   Py_DECREF((PyObject *)object);
 }
 
-static uvb_handle *stream_of(PyObject *core) {
-  uvb_handle *handle = uvb_core_handle(core);
-
-  if (handle == NULL || handle->uv.handle.type == UV_TCP ||
-      handle->uv.handle.type == UV_NAMED_PIPE)
-    return handle;
-  PyErr_SetString(PyExc_TypeError, "expected the core of a stream");
-  return NULL;
-}
-
 /* stream.write_now(data) -> bool, see uvb_write_now; False as well for another type than bytes and
  * in another thread than the loop's. */
 PyObject *uvb_write_now_method(PyObject *core, PyObject *data) {
-  uvb_handle *handle = stream_of(core);
+  uvb_handle *handle = uvb_core_stream(core);
   Py_ssize_t size;
   char *bytes;
 
@@ -158,24 +148,6 @@ PyObject *uvb_write_now_method(PyObject *core, PyObject *data) {
   default:
     return PyErr_NoMemory();
   }
-}
-
-/* stream.try_write(data) -> how many bytes were written, 0 for all that is not for it to deal with,
- * or libuv's error. */
-PyObject *uvb_try_write_method(PyObject *core, PyObject *data) {
-  uvb_handle *handle = stream_of(core);
-  uv_buf_t buffer;
-  int sent = 0;
-
-  if (handle == NULL)
-    return NULL;
-  if (PyBytes_CheckExact(data) && PyBytes_Size(data) <= INT32_MAX &&
-      handle->loop->owner == PyThread_get_thread_ident() && !uv_is_closing(&handle->uv.handle) &&
-      uv_is_writable(&handle->uv.stream)) {
-    buffer = uv_buf_init(PyBytes_AsString(data), (unsigned int)PyBytes_Size(data));
-    sent = uv_try_write(&handle->uv.stream, &buffer, 1);
-  }
-  return PyLong_FromLong(sent == UV_EAGAIN ? 0 : sent);
 }
 
 /* The object that has the memory of a buffer, which is another one of a memoryview: CPython's
@@ -227,7 +199,7 @@ static int lend_to(uvb_core *core, PyObject *buffer) {
 
 /* stream.lend(buffer): the next read lands there, and then C has no part of it any more. */
 PyObject *uvb_lend(PyObject *core, PyObject *buffer) {
-  if (stream_of(core) == NULL || lend_to((uvb_core *)core, buffer) != 0)
+  if (uvb_core_stream(core) == NULL || lend_to((uvb_core *)core, buffer) != 0)
     return NULL;
   Py_RETURN_NONE;
 }
@@ -239,7 +211,7 @@ PyObject *uvb_lend(PyObject *core, PyObject *buffer) {
  * exceptions that it raises, and not None, it is its context's `run`. */
 PyObject *uvb_read_start(PyObject *self, PyObject *args) {
   uvb_core *core = (uvb_core *)self;
-  uvb_handle *handle = stream_of(self);
+  uvb_handle *handle = uvb_core_stream(self);
   PyObject *asks, *into, *callback, *protocol, *raised;
   int err;
 
@@ -263,7 +235,7 @@ PyObject *uvb_read_start(PyObject *self, PyObject *args) {
 
 /* stream.read_stop() -> 0 or libuv's error: nothing is read from now on. */
 PyObject *uvb_read_stop(PyObject *self, PyObject *none) {
-  uvb_handle *handle = stream_of(self);
+  uvb_handle *handle = uvb_core_stream(self);
   int err;
   (void)none;
 

@@ -44,6 +44,7 @@ def test_all_that_came_and_then_what_ended_it(run, factory, ending):
             transport.write(ending.asks)
             if ending.half_closes:
                 transport.write_eof()
+            await asyncio.sleep(0)  # the write leaves at the end of the turn
             finish()
             error = await protocol.lost
         assert protocol.received == ending.received

@@ -141,6 +141,7 @@ def test_sockets_that_are_not_tcps_connect_all_the_same(run):
                 Kept, sock=ours
             )
             transport.write(b"data")
+            await asyncio.sleep(0)  # the write leaves at the end of the turn
             assert theirs.recv(10) == b"data"
             transport.close()
             await protocol.lost

@@ -1,8 +1,8 @@
 """Stream transports: asyncio's own, with libuv reading and writing.
 
 libuv owns the descriptor. It reads, and what it reads goes straight from its callback to the
-protocol; a write is tried at once. All else is asyncio's: flow control, half close, sendfile,
-start_tls, and what does not go out at once.
+protocol; all that one turn writes is sent at its end. All else is asyncio's: flow control, half
+close, sendfile, start_tls, and the bytes that the socket does not take at once.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from uvbind.aio._numbers import Closing, Holder
 
 _Base: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
 _EOF = lib.UV_EOF
+_QUEUED = 64 * 1024  # bytes that may wait for the end of the turn
 
 
 class _Stream(Holder, TCP):
@@ -58,7 +59,7 @@ class _Stream(Holder, TCP):
         found, self.transport = self.transport, None
         transport = None if found is None else found()
         if transport is not None:
-            transport._try_write = _not_now  # C is done with the handle, we perhaps are not
+            transport._send = _send_at_once  # C is done with the handle, we perhaps are not
         super()._begin_close()
 
 
@@ -96,7 +97,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
             stream.take(sock)
             self._reading: contextvars.Context | None = None  # while libuv reads, and so
             self._fills = False  # into buffers of the protocol's
-            self._try_write = stream._core.try_write if FAST else _not_now
+            self._send = stream._core.send if FAST else _send_at_once
             loop._streams[fd] = self
             # What asyncio's class adds to its base, which tests/aio/test_transports.py compares.
             self._eof = self._paused = False
@@ -219,20 +220,68 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
         method = "buffer_updated" if self._fills else "data_received"
         self._fatal_error(exception, what or f"Fatal error: protocol.{method}() call failed.")
 
+    # Writes wait for the end of the loop's turn in C (src/_uvbind/python_writes.c), and leave
+    # together. asyncio's `_buffer` has bytes only while none wait there.
+
     def write(self, data: Any) -> None:
-        """Write now what the socket takes; asyncio keeps the rest."""
-        if data.__class__ is bytes and not (  # _is_idle(), which would cost as much again
-            self._buffer or self._conn_lost or self._eof or self._empty_waiter
-        ):
-            sent = self._try_write(data)
-            if sent == len(data):
+        """Write before the loop polls again what the socket takes then; asyncio keeps the rest."""
+        if not (self._buffer or self._conn_lost or self._eof or self._empty_waiter):
+            kind = data.__class__
+            if kind is bytes:
+                self._send(self, data)
                 return
-            if sent < 0:  # asyncio would meet another one: the system tells this one once
-                self._fatal_error(plain_error(uv_error(sent, "write")), WRITE_ERROR)
+            if kind is bytearray or (kind is memoryview and data.nbytes <= _QUEUED):
+                self._send(self, bytes(data))  # the caller may change the buffer at once
                 return
-            _Base.write(self, memoryview(data)[sent:] if sent else data)
-            return
+        self._flush()
         super().write(data)
+
+    def writelines(self, list_of_data: Any) -> None:
+        pieces = list(list_of_data)
+        if not (self._buffer or self._conn_lost or self._eof or self._empty_waiter) and all(
+            piece.__class__ is bytes for piece in pieces
+        ):
+            for piece in pieces:
+                self.write(piece)
+            return
+        self._flush()
+        super().writelines(pieces)
+
+    def _unsent(self, rest: bytes | int) -> None:
+        """C calls this with the bytes that the socket does not take now, or with libuv's error."""
+        if isinstance(rest, int):
+            self._fatal_error(plain_error(uv_error(rest, "write")), WRITE_ERROR)
+        else:
+            _Base.write(self, rest)
+
+    def _flush(self) -> None:
+        """Send now what waits for the end of the turn: another step comes behind it."""
+        self._stream._core.flush()
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait, for the end of the turn or for the socket."""
+        return int(super().get_write_buffer_size() + self._stream._core.queued)
+
+    def _set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        super()._set_write_buffer_limits(high, low)
+        self._stream._core.set_bound(min(self._high_water, _QUEUED))
+
+    def _make_empty_waiter(self) -> Any:
+        self._flush()
+        return super()._make_empty_waiter()
+
+    def write_eof(self) -> None:
+        self._flush()
+        super().write_eof()
+
+    def close(self) -> None:
+        if not self._closing:
+            self._flush()
+        super().close()
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        self._flush()
+        super()._force_close(exc)
 
     def leave_socket(self) -> None:
         self._stream.leave()
@@ -243,6 +292,6 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
         self._sock = _Closing(self._stream)
 
 
-def _not_now(data: bytes) -> int:
-    """The fast lane of write() where there is none."""
-    return 0
+def _send_at_once(transport: SocketTransport, data: bytes) -> None:
+    """Stand for C's queue where there is none."""
+    transport._unsent(data)

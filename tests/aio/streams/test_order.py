@@ -108,6 +108,7 @@ def test_what_is_cut_by_a_reset_is_not_taken_for_all(streams, run, ending):
         with about_to_end(ending) as (ours, finish):
             reader, writer = await streams.open_connection(sock=ours)
             writer.write(ending.asks)
+            await asyncio.sleep(0)  # the write leaves at the end of the turn
             finish()
             assert await reader.readexactly(len(ending.received)) == ending.received
             with pytest.raises(ConnectionResetError):

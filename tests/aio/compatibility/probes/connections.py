@@ -213,6 +213,7 @@ async def unix_socket(loop):
     with socket_pair() as (one, other), socket.socket() as tcp:
         transport, _ = await loop.create_unix_connection(Recorder, sock=one)
         transport.write(b"data")
+        await asyncio.sleep(0)  # a loop may send at the end of the turn
         seen.append(other.recv(9))
         transport.abort()
         seen.append(await raises(loop.create_unix_connection(Recorder, sock=tcp)))
