@@ -110,10 +110,11 @@ def resolver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_resolver(tmp_path_factory.mktemp("resolver"))
 
 
-@pytest.fixture
-def run_with_resolver(resolver: Path) -> Callable[..., None]:
+@pytest.fixture(scope="module")
+def run_with_resolver(resolver: Path) -> Iterator[Callable[..., None]]:
     """Run a script with the slow resolver, which slow_lookups.PRELUDE talks to."""
-    return functools.partial(run_script, resolver)
+    with Forks(resolver.parent, "error", preloaded(resolver)) as forks:
+        yield functools.partial(run_script, resolver, forks)
 
 
 @pytest.fixture(scope="module")
