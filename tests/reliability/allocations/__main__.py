@@ -238,6 +238,8 @@ def run(at_most: int | None, only: str | None, names: list[str]) -> int:
             if only not in (None, kind):
                 continue
             SCENARIOS[name]()  # what is made on first use is made
+            gc.collect()
+            gc.freeze()  # a child's collection looks at, and copies, only what it has made
             total = source.total(SCENARIOS[name])
             step = max(1, -(-total // at_most)) if at_most else 1
             results: Counter[str] = Counter()
