@@ -276,6 +276,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
 
     def close(self) -> None:
         if not self._closing:
+            self._check_thread()
             self._flush()
         super().close()
 
