@@ -51,7 +51,7 @@ OWN_MALLOC = [
     "tests/lowlevel/test_loop_faults.py::test_a_loop_that_cannot_be_made_takes_no_descriptor_of_others",
     "tests/lowlevel/test_network_faults.py",
 ]
-# These fork while a thread looks a name up, and go on in the child. AddressSanitizer's malloc may be
+# These fork while a thread looks a name up and go on in the child. AddressSanitizer's malloc may be
 # locked by that thread then, and stays so in the child; the C library's malloc is freed by fork().
 FORKING = [
     f"tests/aio/test_forks.py::test_whatever_else_the_loop_has[names-{way}]"
