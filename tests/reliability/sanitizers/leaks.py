@@ -30,5 +30,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_unconfigure() -> None:
+    gc.unfreeze()  # each test begins with a freeze
     gc.collect()
     sanitizer.__lsan_do_recoverable_leak_check()  # reports as other findings are reported
