@@ -33,12 +33,24 @@ static PyObject *piece(const uvb_core *core, Py_ssize_t index) {
   return index == 0 ? core->first : PyList_GetItem(core->queue, index - 1);
 }
 
+/* A view of the bytes behind the first `skip`: nobody changes them, so they need not be copied. */
+static PyObject *view_of(PyObject *bytes, size_t skip) {
+  PyObject *view = PyMemoryView_FromObject(bytes), *rest = NULL;
+
+  if (view != NULL)
+    rest = PySequence_GetSlice(view, (Py_ssize_t)skip, PyBytes_Size(bytes));
+  Py_XDECREF(view);
+  return rest;
+}
+
 /* The bytes from a piece on, without the first `skip` of them. */
 static PyObject *rest_from(const uvb_core *core, Py_ssize_t index, size_t skip) {
   Py_ssize_t count = pieces(core), size = 0;
   PyObject *rest;
   char *place;
 
+  if (index == count - 1)
+    return view_of(piece(core, index), skip);
   for (Py_ssize_t i = index; i < count; i++)
     size += PyBytes_Size(piece(core, i));
   rest = PyBytes_FromStringAndSize(NULL, size - (Py_ssize_t)skip);

@@ -230,7 +230,9 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
             if kind is bytes:
                 self._send(self, data)
                 return
-            if kind is bytearray or (kind is memoryview and data.nbytes <= _QUEUED):
+            if (kind is memoryview and data.nbytes <= _QUEUED) or (
+                kind is bytearray and len(data) <= _QUEUED
+            ):
                 self._send(self, bytes(data))  # the caller may change the buffer at once
                 return
         self._flush()
@@ -247,7 +249,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
         self._flush()
         super().writelines(pieces)
 
-    def _unsent(self, rest: bytes | int) -> None:
+    def _unsent(self, rest: bytes | memoryview | int) -> None:
         """C calls this with the bytes that the socket does not take now, or with libuv's error."""
         if isinstance(rest, int):
             self._fatal_error(plain_error(uv_error(rest, "write")), WRITE_ERROR)
