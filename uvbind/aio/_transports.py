@@ -283,8 +283,9 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
         super().close()
 
     def _force_close(self, exc: BaseException | None) -> None:
-        self._flush()
         super()._force_close(exc)
+        # Afterwards: when this fails as well, the protocol is told the first error.
+        self._flush()
 
     def leave_socket(self) -> None:
         self._stream.leave()
