@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import warnings
-from asyncio import sslproto
+from asyncio import sslproto, subprocess
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -73,7 +73,8 @@ def run(storms: list[Storm], kind: str, seed: int, rounds: int) -> World:
 
 
 def mend_asyncio() -> None:
-    """In Python 3.11.2 abort() of a TLS transport raises AttributeError after the end."""
+    """In Python 3.11.2 abort() of a TLS transport raises AttributeError after the end. And asyncio
+    reports it when a child ends without reading all its input, unless somebody waits for that."""
     kind: Any = sslproto._SSLProtocolTransport  # type: ignore[attr-defined]
     abort = kind.abort
 
@@ -82,6 +83,16 @@ def mend_asyncio() -> None:
             abort(transport)
 
     kind.abort = abort_if_open
+
+    child: Any = subprocess.SubprocessStreamProtocol
+    lost = child.pipe_connection_lost
+
+    def lost_in_silence(protocol: Any, fd: int, exc: BaseException | None) -> None:
+        lost(protocol, fd, exc)
+        if fd == 0 and exc is not None:
+            protocol._stdin_closed._log_traceback = False
+
+    child.pipe_connection_lost = lost_in_silence
 
 
 def main() -> None:
