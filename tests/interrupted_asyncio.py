@@ -22,7 +22,7 @@ from uvbind.aio import EventLoop
 from uvbind.aio._selector import Selector
 
 SCENARIOS: list[Scenario] = []
-MUCH = bytes(4 << 20)  # more than the kernel takes at once
+MUCH = bytes(1 << 20)  # more than a pair of sockets takes at once
 
 
 def about(*verbs: Any) -> Callable[[Callable[[World], Steps]], Callable[[World], Steps]]:
@@ -86,7 +86,7 @@ def program_run(world: World) -> Steps:
         world.raised_to_us = True
 
 
-@about(EventLoop.stop)
+@about(EventLoop.stop, EventLoop.run_forever)
 def loop_stopped(world: World) -> Steps:
     yield
     world.loop.call_soon(world.loop.stop)
@@ -109,7 +109,7 @@ def executor_shut_down(world: World) -> Steps:
 # -- calls
 
 
-@about(EventLoop.call_soon, EventLoop.call_at)
+@about(EventLoop.call_soon, EventLoop.call_at, EventLoop.call_later, EventLoop.run_until_complete)
 def calls_later(world: World) -> Steps:
     done = world.loop.create_future()
 
@@ -133,7 +133,7 @@ def calls_later_in_debug_mode(world: World) -> Steps:
     world.run(asyncio.sleep(0.001))
 
 
-@about()
+@about(EventLoop.call_soon_threadsafe, EventLoop.run_in_executor)
 def call_from_a_thread(world: World) -> Steps:
     yield
     world.run(world.loop.run_in_executor(None, ignore) and asyncio.sleep(0))
@@ -189,7 +189,16 @@ def cancelled_signal_handler(world: World) -> Steps:
 # -- descriptors
 
 
-@about(Selector, Selector.register, Selector.modify, Selector.unregister)
+@about(
+    EventLoop.add_reader,
+    EventLoop.add_writer,
+    EventLoop.remove_reader,
+    EventLoop.remove_writer,
+    Selector,
+    Selector.register,
+    Selector.modify,
+    Selector.unregister,
+)
 def descriptors_watched(world: World) -> Steps:
     loop = world.loop
     ours, theirs = world.pair()
@@ -259,6 +268,29 @@ def sockets_connected(world: World) -> Steps:
     world.run(talk())
 
 
+@about(EventLoop.sock_sendall)
+def much_sent_by_sockets(world: World) -> Steps:
+    loop = world.loop
+    ours, theirs = world.pair()
+
+    async def read() -> None:
+        left = len(MUCH)
+        while left:
+            left -= len(await loop.sock_recv(theirs, 1 << 20))
+
+    async def talk() -> None:
+        sending = asyncio.ensure_future(loop.sock_sendall(ours, bytearray(MUCH)))
+        reading = asyncio.ensure_future(read())
+        try:
+            await asyncio.gather(sending, reading)
+        finally:
+            sending.cancel()
+            reading.cancel()
+
+    yield
+    world.run(talk())
+
+
 @about(
     EventLoop.sock_recv_into,
     EventLoop.sock_recvfrom,
@@ -281,6 +313,15 @@ def datagrams_of_sockets(world: World) -> Steps:
 
     yield
     world.run(talk())
+
+
+@about(EventLoop.sock_sendfile)
+def file_sent_by_a_socket(world: World) -> Steps:
+    ours, theirs = world.pair()
+    file = world.stack.enter_context(os.fdopen(os.open(__file__, os.O_RDONLY), "rb"))
+    theirs.setblocking(False)
+    yield
+    world.run(world.loop.sock_sendfile(ours, file, 0, 1000))
 
 
 @about(EventLoop.sock_recv)

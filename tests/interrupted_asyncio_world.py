@@ -30,16 +30,26 @@ IN_HAND = {
     "aio/_eventloop.py:stop",
     "aio/_eventloop.py:_debug_turn",
     "aio/_mended.py:_call_connection_lost",
-    # Those of asyncio's futures are C, and in Python only without its accelerator: a task that
-    # waits in an object of uvbind's may be lost.
-    "aio/_waits.py:get_loop",
+    "aio/_processes.py:_process_exited",
+    # That of asyncio's futures is C, and Python only without its accelerator: the task is lost.
     "aio/_waits.py:add_done_callback",
-    "aio/_waits.py:ready",
-    "aio/_names.py:__call__",
 }
-# asyncio's transports call these half way through close() and abort(), as they call asyncio's own,
-# and do not go on when the program calls close() or abort() again.
-HALF_WAY = {"aio/_connections.py:_remove_reader", "aio/_connections.py:_remove_writer"}
+ADDS = "aio/_connections.py:_add_reader"  # as asyncio's, when a pipe has the loop call it directly
+# asyncio's own pipe transports call the loop's methods half way, and do not go on; when a pipe of a
+# child process fails, its protocol does not hear of the end.
+HALF_WAY = (
+    "_UnixReadPipeTransport.",
+    "_UnixWritePipeTransport.",
+    "BaseSubprocessTransport._connect_pipes",
+)
+# In debug mode these have a call or data in hand, as asyncio's reading in Python has them always.
+IN_HAND_WHEN_DEBUGGING = {
+    "aio/_connections.py:call",
+    "aio/_transports.py:_on_read",
+    "aio/_waits.py:ready_later",
+}
+# asyncio too tells nobody of an exception in these, but in debug mode.
+SILENT = {"aio/_connections.py:_begin"}
 
 
 class Stuck(SystemExit):
@@ -119,6 +129,9 @@ class World:
         self.tasks: list[asyncio.Task[Any]] = []
         self.transports: list[Any] = []
         self.later: list[Callable[[], object]] = []  # events for callbacks that are to come
+        self.afterwards: list[Callable[[], Coroutine[Any, Any, None]]] = []  # have to work then
+        self.closing: list[Callable[[], object]] = []  # what nobody else closes
+        self.paths = 0
         self.raised_to_us = False
         self.may_lose = False
         self.ended = False
@@ -134,6 +147,11 @@ class World:
         sock = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         sock.setblocking(False)
         return sock
+
+    def path(self) -> str:
+        """The name of a socket; the working folder is a temporary one."""
+        self.paths += 1
+        return f"socket{id(self)}-{self.paths}"
 
     def protocol(self) -> Talker:
         return Talker(self)
@@ -175,7 +193,11 @@ class World:
         """The injector raises now."""
         functions = self.injector.functions
         takes = functions[0].endswith(":_turn") and "handle" in self.injector.where
-        self.may_lose = takes or functions[0] in IN_HAND or not HALF_WAY.isdisjoint(functions)
+        self.may_lose = takes or functions[0] in IN_HAND or self.injector.not_begun
+        self.may_lose |= functions[:1] == [ADDS] and functions[1].endswith(":_turn")
+        self.may_lose |= any(name.startswith(HALF_WAY) for name in self.injector.callers)
+        self.may_lose |= self.loop.get_debug() and functions[0] in IN_HAND_WHEN_DEBUGGING
+        self.raised_to_us |= not SILENT.isdisjoint(functions)
         if self.may_lose and self.elsewhere:
             signal.setitimer(signal.ITIMER_REAL, LOST / 1000, LOST / 1000)
         if self.may_lose and not self.loop.is_closed() and not self.ended:
@@ -224,6 +246,7 @@ class World:
                 self.settle()
             if self.may_lose and not task.done():
                 task.cancel()
+                self.raised_to_us = True  # or would have been, when the task had gone on
             if task.done() and not task.cancelled():
                 self.raised_to_us |= is_about(task.exception(), self.injector.raised)
         self.watch(LIMIT)
@@ -243,13 +266,21 @@ class World:
             assert data == b"hello", "the bystander has lost its connection"
 
         loop.run_until_complete(use())
+        for function in self.afterwards:
+            self.watch(LOST if self.may_lose else LIMIT)
+            self.take(lambda function=function: loop.run_until_complete(function()))
+        self.watch(LIMIT)
 
-    def end(self) -> None:
-        loop = self.loop
-        self.transports += [*loop._streams.values(), *loop._transports.values()]
+    def close_all(self) -> None:
         self.transports += [protocol.transport for protocol in self.protocols if protocol.made]
         for transport in self.transports:
             getattr(transport, "abort", transport.close)()
+
+    def end(self) -> None:
+        loop = self.loop
+        for function in self.closing:
+            function()
+        self.close_all()
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
         for protocol in self.protocols:

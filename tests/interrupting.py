@@ -6,6 +6,7 @@ again and again, and raises at another line each time, until the scenario has me
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import inspect
@@ -19,11 +20,13 @@ from types import CodeType, FrameType
 from typing import Any
 
 import pytest
+from helpers import Oops
 
 import uvbind
 
 # Every executed line, and both kinds of exceptions; else each line once for each of its callers.
 LONG = os.environ.get("UVBIND_INTERRUPT_ALL", "") not in ("", "0")
+ASYNCIO = str(Path(asyncio.__file__).parent) + os.sep
 PACKAGE = str(Path(uvbind.__file__).parent) + os.sep
 LIMIT = 10  # seconds: a scenario takes milliseconds
 
@@ -47,18 +50,20 @@ class Injector:
         self.raised: BaseException | None = None
         self.where = "nowhere"
         self.functions: list[str] = []  # of uvbind's that it raised in, the innermost first
+        self.callers: set[str] = set()  # asyncio's functions among those that led there
+        self.not_begun = False  # it raised before the first line of a function that others call
         self.scenario = ""
         self.outermost: FrameType | None = None  # that is traced
         self.before_raise: Callable[[], object] = lambda: None
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
         code = frame.f_code
+        if event == "call":
+            self.entered.add(code)
         # Python itself swallows an exception that leaves a __del__.
         if not code.co_filename.startswith(PACKAGE) or _is_in_del(frame, self.outermost):
             return None
-        if event == "call":
-            self.entered.add(code)
-        elif event == "line" and not (
+        if event == "line" and not (
             _is_with(code.co_filename, frame.f_lineno) or _is_call_of_crossing(frame)
         ):
             self._meet(frame)
@@ -75,6 +80,8 @@ class Injector:
             sys.settrace(None)
             self.where = self.lines[line] = _describe(frame)
             self.functions = list(_functions(frame))
+            self.callers = set(_qualified_names(frame))
+            self.not_begun = _is_first_line(frame)
             self.raised = self.kind(self.where)
             self.before_raise()
             raise self.raised
@@ -91,11 +98,29 @@ def _is_in_del(frame: FrameType | None, outermost: FrameType | None) -> bool:
     return False
 
 
+def _is_first_line(frame: FrameType) -> bool:
+    """Tell whether a function has not done anything yet, that asyncio or C calls or that is a
+    callback: it is as if the exception came before the call."""
+    code, caller = frame.f_code, frame.f_back
+    assert caller is not None
+    lines = [number for _, _, number in code.co_lines() if number is not None]
+    first = min((number for number in lines if number > code.co_firstlineno), default=0)
+    calls = (ASYNCIO, PACKAGE + "_callbacks.py", PACKAGE + "_loop.py")
+    return frame.f_lineno == first and caller.f_code.co_filename.startswith(calls)
+
+
 def _functions(frame: FrameType | None) -> Iterator[str]:
     while frame is not None:
         path = frame.f_code.co_filename
         if path.startswith(PACKAGE):
             yield f"{path[len(PACKAGE) :]}:{frame.f_code.co_name}"
+        frame = frame.f_back
+
+
+def _qualified_names(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(ASYNCIO):
+            yield frame.f_code.co_qualname
         frame = frame.f_back
 
 
@@ -215,6 +240,32 @@ def interrupt_everywhere(
     if failures:
         pytest.fail(f"{len(failures)} of {times} interruptions:\n" + "\n".join(failures[:12]))
     return times, entered
+
+
+def check_scenario(
+    play: Callable[[Scenario, Injector], object],
+    scenario: Scenario,
+    kind: type[BaseException],
+    record: Callable[[str, object], object],
+) -> int:
+    """Play a scenario with all interruptions, whose number is returned; its verbs are called."""
+    one = functools.partial(play, scenario)
+    times, entered = interrupt_everywhere(one, kind, scenario.name)
+    record("interruptions", times)
+    missing = [verb.co_name for verb in scenario.verbs if verb not in entered]
+    assert not missing, "the scenario does not call these"
+    return times
+
+
+def interrupted(scenarios: list[Scenario]) -> Callable[[Any], Any]:
+    """Mark a test of `scenario` and `kind`, the class of the exceptions."""
+    marks = [
+        needs_tracing,
+        pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # of a constructor
+        pytest.mark.parametrize("kind", [KeyboardInterrupt, Oops] if LONG else [Oops]),
+        pytest.mark.parametrize("scenario", scenarios, ids=lambda scenario: scenario.name),
+    ]
+    return lambda test: functools.reduce(lambda marked, mark: mark(marked), reversed(marks), test)
 
 
 # -- scenarios

@@ -180,7 +180,7 @@ static PyMethodDef builtins[] = {
 #ifndef _WIN32
     {"receive", uvb_receive, METH_VARARGS, NULL},
 #ifdef SOCK_NONBLOCK
-    {"accept", uvb_accept, METH_O, NULL},
+    {"accept", uvb_accept, METH_VARARGS, NULL},
 #endif
 #endif
     {"resolver", uvb_resolver, METH_VARARGS, NULL},

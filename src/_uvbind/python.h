@@ -84,7 +84,7 @@ PyObject *uvb_poll_start_method(PyObject *core, PyObject *args);
 
 /* python_sockets.c: the builtins of sockets that are not libuv's. */
 PyObject *uvb_receive(PyObject *module, PyObject *args);
-PyObject *uvb_accept(PyObject *module, PyObject *descriptor);
+PyObject *uvb_accept(PyObject *module, PyObject *args);
 
 /* python_dns.c: the builtins of name lookups. */
 PyObject *uvb_resolver(PyObject *module, PyObject *args);

@@ -40,16 +40,20 @@ PyObject *uvb_receive(PyObject *module, PyObject *args) {
 }
 
 #ifdef SOCK_NONBLOCK
-/* accept(fd) -> (the descriptor of a connection, that does not block, and its address), or None
- * when no connection waits. For IPv4 and IPv6. */
-PyObject *uvb_accept(PyObject *module, PyObject *descriptor) {
+/* accept(fd, own) -> the address of a connection that does not block, or None when no connection
+ * waits. own(descriptor), in C itself, gives the connection its owner before any Python runs. For
+ * IPv4 and IPv6. */
+PyObject *uvb_accept(PyObject *module, PyObject *args) {
   struct sockaddr_storage storage;
   struct sockaddr *address = (struct sockaddr *)&storage;
   socklen_t size = sizeof storage;
-  PyObject *name, *found = NULL;
-  int fd = (int)PyLong_AsLong(descriptor);
+  PyObject *descriptor, *own, *owned, *name;
+  int fd;
   (void)module;
 
+  if (!PyArg_UnpackTuple(args, "accept", 2, 2, &descriptor, &own))
+    return NULL;
+  fd = (int)PyLong_AsLong(descriptor);
   if (PyErr_Occurred())
     return NULL;
   fd = accept4(fd, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -59,11 +63,13 @@ PyObject *uvb_accept(PyObject *module, PyObject *descriptor) {
     return PyErr_SetFromErrno(PyExc_OSError);
   }
   name = uvb_address_tuple(address);
-  if (name != NULL)
-    found = Py_BuildValue("(iN)", fd, name);
-  if (found == NULL)
+  owned = name != NULL ? PyObject_CallFunction(own, "i", fd) : NULL;
+  if (owned == NULL) {
     close(fd);
-  return found;
+    Py_CLEAR(name);
+  }
+  Py_XDECREF(owned);
+  return name;
 }
 #endif
 

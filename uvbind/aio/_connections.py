@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import contextvars
 import errno
+import functools
 import socket
 import weakref
 from asyncio import constants, selector_events, sslproto, trsock
@@ -39,12 +40,13 @@ def _accept(sock: Any) -> tuple[socket.socket, Any] | None:
     if "accept" in FAST and sock.__class__ is Socket:  # a program's has a say in it
         family = _socket.socket.family.__get__(sock)  # as a number: an enum's member costs more
         if family in _INTERNET:
-            found = FAST["accept"](sock.fileno())
-            if found is None:
-                return None
-            fd, address = found
+            # The socket object is there first: it owns the descriptor from the step that makes it.
+            made = Socket.__new__(Socket)
+            made._io_refs, made._closed = 0, False
             kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK  # the object is to know as well
-            return Socket(family, kind, sock.proto, fd), address
+            own = functools.partial(_socket.socket.__init__, made, family, kind, sock.proto)
+            address = FAST["accept"](sock.fileno(), own)
+            return None if address is None else (made, address)
     try:
         connection, address = sock.accept()
     except (BlockingIOError, InterruptedError):
@@ -134,6 +136,7 @@ class Connections(_Base):  # type: ignore[misc]
         """Make the transport of an accepted connection, for which nobody waits."""
         told: dict[str, Any] = {"message": "Error on transport creation for incoming connection"}
         options = {} if context is None else {"context": context}
+        transport = None
         try:
             protocol = protocol_factory() if context is None else context.run(protocol_factory)
             told["protocol"] = protocol
@@ -145,22 +148,21 @@ class Connections(_Base):  # type: ignore[misc]
             transport = SocketTransport(
                 self, sock, protocol, None, extra, server, at_once, **options
             )
+            if at_once:
+                transport.begin()
         except BaseException as exception:
+            if transport is not None and isinstance(exception, Exception):
+                # There was no memory to begin with reading, or a signal handler has raised.
+                transport._fatal_error(exception, "Fatal error: a connection cannot be read")
+                return
+            if transport is not None:
+                transport.abort()
+                raise
             sock.close()  # which asyncio leaves to the garbage collector
             if isinstance(exception, (SystemExit, KeyboardInterrupt)):
                 raise
             if self._debug:
                 self.call_exception_handler({**told, "exception": exception})
-            return
-        if not at_once:
-            return
-        try:
-            transport.begin()
-        except Exception as exception:  # there was no memory to begin with reading
-            transport._fatal_error(exception, "Fatal error: a connection cannot be read")
-        except BaseException:
-            transport.abort()
-            raise
 
     # Newer Pythons pass more to these hooks: what is of use here is named, the rest let pass.
 
@@ -273,6 +275,11 @@ class Connections(_Base):  # type: ignore[misc]
         return stream._stop_reading() or (self._selector.has(fd) and super()._remove_reader(fd))
 
     def _remove_writer(self, fd: Any) -> bool:
-        if fd in self._streams and not self._selector.has(fd):
-            return False
-        return bool(super()._remove_writer(fd))
+        try:
+            if fd in self._streams and not self._selector.has(fd):
+                return False
+            return bool(super()._remove_writer(fd))
+        except BaseException:
+            if fd in self._streams:
+                self._streams[fd]._writer_removed()
+            raise

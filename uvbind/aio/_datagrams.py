@@ -22,7 +22,7 @@ from uvbind._callbacks import FAST
 from uvbind._uvbind import ffi, lib
 from uvbind.aio._errors import plain_error
 from uvbind.aio._mended import Sends
-from uvbind.aio._numbers import Closing, Holder
+from uvbind.aio._numbers import Closing, Holder, LastStep
 
 _Base: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
 _Datagram = tuple[bytes, Any]
@@ -63,7 +63,7 @@ class _Socket(Holder, UDP):
 class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
     """A datagram endpoint over an IPv4 or IPv6 socket."""
 
-    _sock: Any  # and in the end the handle
+    _sock: Any  # and in the end what stands for it
 
     def __init__(
         self,
@@ -74,33 +74,34 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
         waiter: Any = None,
         extra: Any = None,
     ) -> None:
-        self._udp = udp = _Socket(loop.uv, recvmmsg=True)
-        udp.transport = self  # which the handle keeps
+        self._loop, self._sock = loop, None  # for __del__
+        udp, fd = None, sock.fileno()
         try:
+            self._udp = udp = _Socket(loop.uv, recvmmsg=True)
+            udp.transport = self  # which the handle keeps
             udp.take(sock)
-        except BaseException:
-            udp.close()
-            raise
-        self._receiving: contextvars.Context | None = None  # while libuv receives
-        self._received: Iterator[_Datagram] | None = None  # what the protocol has not got yet
-        self._try_send: Any = self._plain_try_send
-        self._send_batch: Any = _not_now
-        if FAST:
-            _, self._try_send, self._send_batch = udp._core.senders(self._raw)
-        else:
-            self._book: dict[Any, Any] = {}
-        self._parts = _PARTS[sock.family]
-        loop._streams[sock.fileno()] = self
-        try:
+            self._receiving: contextvars.Context | None = None  # while libuv receives
+            self._received: Iterator[_Datagram] | None = None  # what the protocol has not got yet
+            self._try_send: Any = self._plain_try_send
+            self._send_batch: Any = _not_now
+            if FAST:
+                _, self._try_send, self._send_batch = udp._core.senders(self._raw)
+            else:
+                self._book: dict[Any, Any] = {}
+            self._parts = _PARTS[sock.family]
+            loop._streams[fd] = self
+            peer = _peer(sock)
+            # One place to send to: it is connected to it, or asyncio names it every time.
+            self._one_target = bool(address or peer)
+            self._target = None if peer else address
             super().__init__(loop, sock, protocol, address, waiter, extra)
         except BaseException:
-            del loop._streams[sock.fileno()]
-            udp.close()
+            if loop._streams.get(fd) is self:
+                del loop._streams[fd]
+            if udp is not None:
+                udp.close()
             self._sock = None
             raise
-        # One place to send to: it is connected to it, or asyncio names it every time.
-        self._one_target = bool(address or self._extra["peername"])
-        self._target = None if self._extra["peername"] else address
 
     # -- receiving: asyncio has the loop watch the descriptor, and the loop asks these
 
@@ -135,25 +136,40 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
     def _start_over(self) -> None:
         """Have what is left of a batch handed over in the loop's next turn."""
         if self._receiving is not None:
-            self._start_reading()
+            self._add_reader(self._sock_fd, self._read_ready)
 
     def _on_batch(self, udp: _Socket, datagrams: list[_Datagram], error: UVError | None) -> None:
-        context = self._receiving
-        if context is None:
-            return
-        if error is not None:
-            context.run(self._guarded, self._protocol.error_received, _os_error(error.errno))
-        else:
-            self._received = iter(datagrams)
+        try:
+            context = self._receiving
+            if context is None:
+                return
+            if error is not None:
+                context.run(self._guarded, self._protocol.error_received, _os_error(error.errno))
+                return
+            self._received, datagrams = iter(datagrams), []
             context.run(self._hand_over, context)
+        except BaseException:  # a signal handler's, perhaps: the next turn hands over the rest
+            if datagrams:
+                self._received = iter(datagrams)
+            self._start_over()
+            raise
 
     def _hand_over(self, context: contextvars.Context) -> None:
         """Give the protocol what was received, for as long as the transport goes on reading."""
         received = self._received
         assert received is not None
         if self._gets_batches:
-            self._received = None
-            self._guarded(self._protocol.datagrams_received, list(received))
+            method = self._protocol.datagrams_received
+            try:
+                # Taken and handed over in one step of C's, unless nothing is left.
+                next(map(method, filter(None, map(list, (received,)))), None)
+                if self._received is received:
+                    self._received = None
+            except BaseException as exception:
+                self._start_over()
+                if isinstance(exception, (SystemExit, KeyboardInterrupt)):
+                    raise
+                self._report(method, exception)
             return
         protocol = self._protocol
         try:
@@ -282,7 +298,14 @@ class DatagramTransport(Closing, Sends, _Base):  # type: ignore[misc]
 
     def _let_go(self) -> None:
         self._loop._let_go_of(self)
-        self._sock = self._udp  # asyncio's last step is to close it
+        self._sock = LastStep(self._loop, self._udp)
+
+
+def _peer(sock: socket.socket) -> Any:
+    try:
+        return sock.getpeername()
+    except OSError:  # it is not connected
+        return None
 
 
 def _os_error(number: int | None) -> OSError:

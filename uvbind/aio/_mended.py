@@ -40,7 +40,10 @@ class LostOnce:
             self._conn_lost = self._conn_lost or 1
             try:
                 self._let_go()
-            finally:  # a signal handler may raise there: the protocol hears of the end all the same
+            except BaseException:  # a signal handler's: once more, or the descriptor stays open
+                self._let_go()
+                raise
+            finally:  # the protocol hears of the end all the same
                 super()._call_connection_lost(exc)  # type: ignore[misc]
             self._forget_methods()
 

@@ -33,14 +33,21 @@ class Answer(Wait):
     __slots__ = ("error", "found")
 
     def __call__(self, request: Any, found: Any, error: UVError | None) -> None:
-        self.found, self.error = found, error
-        del error  # its traceback will have this frame
-        if self._loop._closed:
-            return  # and the task with it
-        if self._loop._ready:  # which goes first
-            self._loop.call_soon(self.ready)
-        else:
-            self.ready()
+        try:
+            self.found, self.error = found, error
+            if self._loop._closed:
+                return  # and the task with it
+            error = None  # its traceback will have this frame
+            if self._loop._ready:  # which goes first
+                self.ready_later()
+            else:
+                self.ready()
+        except BaseException:
+            if error is not None or not hasattr(self, "found"):  # a signal handler has cut it off
+                self.found, self.error = found, error
+            if not self._loop._closed:
+                self.ready_later()
+            raise
 
 
 class Names(_Base):  # type: ignore[misc]

@@ -69,15 +69,70 @@ class Holder(SocketBuffers):
             sock.close()  # of a class of the program's there is more to do
 
 
-class Closing(LostOnce, _Transport):  # type: ignore[misc]
-    """What transports inherit that another thread cannot close half way: it hears so first."""
+class LastStep:
+    """Stands for the socket in asyncio's last step, which is to close it and to forget the rest."""
 
+    def __init__(self, loop: Any, handle: Any) -> None:
+        self._loop = loop
+        self._handle = handle
+
+    def close(self) -> None:
+        try:
+            self._handle.close()
+        except BaseException as exception:  # a signal handler's: raised in the loop's next turn
+            self._handle.close()
+            if self._loop._closed:
+                raise
+            self._loop.call_soon(_raise, exception)
+
+
+def _raise(exception: BaseException) -> None:
+    raise exception
+
+
+class Closing(LostOnce, _Transport):  # type: ignore[misc]
+    """What transports inherit that is not closed half way: another thread hears first that it
+    cannot close it, and what a signal handler raises does not keep connection_lost() from coming.
+    """
+
+    _buffer: Any
     _closing: bool
+    _context: Any = None  # that the protocol's callbacks run in
+
+    def _add_reader(self, fd: int, callback: Any) -> None:
+        """As asyncio's; when a signal handler raises in it, reading begins in the next turn."""
+        try:
+            super()._add_reader(fd, callback)
+        except BaseException:
+            self._loop.call_soon(super()._add_reader, fd, callback, context=self._context)
+            raise
 
     def close(self) -> None:
         if not self._closing:
             self._check_thread()
-        super().close()
+        try:
+            super().close()
+        except BaseException:
+            self._writer_removed()  # else it ends when all is written
+            raise
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        try:
+            super()._force_close(exc)
+        except BaseException:
+            self._closing = True
+            self._end_later(exc)
+            raise
+
+    def _writer_removed(self) -> None:
+        """Perhaps: a signal handler has raised while the last of what was written was sent."""
+        if self._closing and not self._buffer:
+            self._end_later(None)
+
+    def _end_later(self, exc: BaseException | None) -> None:
+        """Have the protocol hear of the end, of which it hears once."""
+        self._conn_lost = self._conn_lost or 1
+        self._loop.call_soon(self._call_connection_lost, exc)
 
     def abort(self) -> None:
         if self._loop is not None:
@@ -95,7 +150,8 @@ class Numbers(_Base):  # type: ignore[misc]
     def _let_go_of(self, transport: Any) -> None:
         """Forget a transport whose descriptor is about to be closed."""
         fd = transport._sock_fd
-        del self._streams[fd]
+        if self._streams.get(fd) is transport:
+            del self._streams[fd]
         waiter = getattr(transport, "_empty_waiter", None)  # of streams
         sends_file = waiter is not None and waiter.done()
         if sends_file:  # asyncio would end the waiter once more, and leave sendfile waiting

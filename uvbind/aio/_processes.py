@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import operator
 import os
 import sys
 import threading
@@ -17,7 +18,18 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any
 
-_Transport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
+_Base: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
+_AT_ONCE = (SystemExit, KeyboardInterrupt, GeneratorExit)  # leave a coroutine without waiting
+
+
+class Transport(_Base):  # type: ignore[misc]
+    """asyncio's, which may be told twice of the end when a signal handler has raised meanwhile."""
+
+    _returncode: int | None
+
+    def _process_exited(self, returncode: int) -> None:
+        if self._returncode is None:
+            super()._process_exited(returncode)
 
 
 class Processes:
@@ -25,21 +37,25 @@ class Processes:
 
     _add_reader: Callable[..., Any]
     _child_watcher_callback: Callable[..., None]
+    is_closed: Callable[[], bool]
     _watcher: Any  # asyncio's, from Python 3.14 on
     _remove_reader: Callable[[Any], bool]
+    call_soon: Callable[..., Any]
     call_soon_threadsafe: Callable[..., Any]
     create_future: Callable[[], Any]
 
     def __init__(self, *arguments: Any) -> None:
-        self._children: dict[int, Any] = {}  # Popen objects, by pidfd
+        self._children: dict[Any, int] = {}  # the pidfds of Popen objects
+        self._watched: set[Any] = set()  # Popen objects whose end somebody waits for
         super().__init__(*arguments)
 
     def close(self) -> None:
         """Close the loop; for each child that still runs a thread waits, so that it can end."""
         super().close()  # type: ignore[misc]
+        self._watched.clear()
         while self._children:
-            pidfd, process = self._children.popitem()
-            os.close(pidfd)
+            process = next(iter(self._children))
+            self._close_pidfd(process)
             if process.poll() is None:
                 _in_thread(process.wait, process)
 
@@ -48,32 +64,50 @@ class Processes:
             make: Any = super()
             return await make._make_subprocess_transport(*arguments, **options)
         waiter = self.create_future()
-        transport = _Transport(self, *arguments, waiter=waiter, **options)
-        self._watch_child(transport, transport._proc)
+        transport = None
         try:
+            transport = Transport(self, *arguments, waiter=waiter, **options)
+            self._watch_child(transport, transport._proc)
             await waiter
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException:  # cancelled, or a pipe failed: the child is not left running
-            transport.close()
-            await transport._wait()
+        except BaseException as exception:  # cancelled, a pipe failed, a signal handler raised
+            if transport is None:
+                raise
+            self._watch_child(transport, transport._proc)
+            if not isinstance(exception, _AT_ONCE):
+                transport.close()  # the child is not left running
+                await transport._wait()
             raise
         return transport
 
     def _watch_child(self, transport: Any, process: Any) -> None:
+        """Hear of the end of a child; a second call does nothing, or what the first left to do."""
+        if process in self._watched:
+            return
         try:
-            pidfd = os.pidfd_open(process.pid)
+            if process not in self._children:
+                # In one step of C's: no signal handler comes before the descriptor has its place.
+                opened = map(os.pidfd_open, (process.pid,))
+                next(map(self._children.__setitem__, (process,), opened))
         except OSError:  # there is no room for another descriptor
             _in_thread(self._wait_in_thread, process, transport)
         else:
-            self._children[pidfd] = process
-            self._add_reader(pidfd, self._on_pidfd, pidfd, transport)
+            self._add_reader(self._children[process], self._on_pidfd, process, transport)
+        self._watched.add(process)
 
-    def _on_pidfd(self, pidfd: int, transport: Any) -> None:
-        process = self._children.pop(pidfd)
-        self._remove_reader(pidfd)
-        os.close(pidfd)
-        self._ended(process, transport)
+    def _on_pidfd(self, process: Any, transport: Any) -> None:
+        """The child has ended; once more when a signal handler has cut this off."""
+        try:
+            if process in self._children:
+                self._remove_reader(self._children[process])
+                self._close_pidfd(process)
+            self._ended(process, transport)
+        except BaseException:
+            if not self.is_closed():
+                self.call_soon(self._on_pidfd, process, transport)
+            raise
+
+    def _close_pidfd(self, process: Any) -> None:
+        next(map(os.close, map(self._children.pop, (process,))))  # in one step of C's
 
     def _wait_in_thread(self, process: Any, transport: Any) -> None:
         """Wait for the end; the loop's thread takes the exit code, so that until then no other
@@ -92,6 +126,7 @@ class Processes:
 
     def _ended(self, process: Any, transport: Any, code: int | None = None) -> None:
         code = _exit_code(process) if code is None else code
+        self._watched.discard(process)
         self._child_watcher_callback(process.pid, code, transport)
 
     def _has_own_watcher(self) -> bool:
@@ -111,13 +146,16 @@ class Processes:
 def _exit_code(process: Any) -> int:
     """Wait for a child that has ended, or in a thread."""
     try:
-        status = os.waitpid(process.pid, 0)[1]
-    except ChildProcessError:  # somebody has already, with any luck the Popen object
-        if process.returncode is not None:
-            return int(process.returncode)
-        logger.warning("process %d was waited for elsewhere: return code 255", process.pid)
-        return 255
-    return os.waitstatus_to_exitcode(status)
+        if process.returncode is None:
+            # In one step of C's: no signal handler comes before the code has its place.
+            statuses = map(operator.itemgetter(1), map(os.waitpid, (process.pid,), (0,)))
+            codes = map(os.waitstatus_to_exitcode, statuses)
+            next(map(vars(process).__setitem__, ("returncode",), codes))
+    except ChildProcessError:  # somebody else has
+        if process.returncode is None:
+            logger.warning("process %d was waited for elsewhere: return code 255", process.pid)
+            return 255
+    return int(process.returncode)
 
 
 def _in_thread(function: Callable[..., Any], process: Any, *arguments: Any) -> None:

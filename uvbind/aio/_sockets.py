@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import weakref
 from asyncio import base_events, selector_events
 from typing import Any
 
@@ -28,6 +29,7 @@ class Sockets(_Base):  # type: ignore[misc]
     """What EventLoop inherits for plain sockets."""
 
     def __init__(self, *arguments: Any) -> None:
+        self._itself = weakref.ref(self)  # what Wait.get_loop calls
         self._waits = Waits(self)
         super().__init__(*arguments)
 

@@ -21,7 +21,7 @@ from uvbind._errors import uv_error
 from uvbind._uvbind import lib
 from uvbind.aio._errors import plain_error
 from uvbind.aio._mended import WRITE_ERROR, Writes
-from uvbind.aio._numbers import Closing, Holder
+from uvbind.aio._numbers import Closing, Holder, LastStep
 
 _Base: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
 _EOF = lib.UV_EOF
@@ -54,6 +54,12 @@ class _Stream(Holder, TCP):
         self._on_read = None
         self._core.forget_calls()
 
+    def _read_failed(self, error: UVError) -> tuple[Any, tuple[Any, ...]]:
+        transport = None if self.transport is None else self.transport()
+        if transport is not None:
+            transport._expect_end(error)
+        return super()._read_failed(error)
+
     def _begin_close(self) -> None:
         self.let_go()
         found, self.transport = self.transport, None
@@ -63,17 +69,13 @@ class _Stream(Holder, TCP):
         super()._begin_close()
 
 
-class _Closing:
-    """Stands for the socket in asyncio's last step, which is to close it."""
-
-    def __init__(self, stream: _Stream) -> None:
-        self.close = stream.close
-
-
 class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
     """A connection over a stream socket."""
 
     _sock: Any  # and in the end what stands for it
+    # What the protocol is still to hear of: the end or an error, and the context to hear it in.
+    _end: tuple[UVError, contextvars.Context] | None = None
+    _begun = False  # to read, and not come to the end
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
     ) -> None:
         connection_made = protocol.connection_made  # or it is no protocol
         self._loop, self._sock = loop, None  # for __del__
+        scheduled: list[Any] = []
         stream, fd = None, sock.fileno()
         try:
             self._stream = stream = _Stream(loop.uv)
@@ -104,24 +107,26 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
             self._empty_waiter = self._read_ready_cb = None
             if sys.version_info >= (3, 12):
                 self._write_ready = self._write_sendmsg
+            # The protocol's callbacks run in it; without one, as before Python 3.15, in copies of
+            # the contexts that they come from.
+            self._context = context
             _Base.__base__.__init__(self, loop, sock, protocol, extra, server)
+            if not at_once:  # or else its maker calls begin()
+                scheduled.append(loop.call_soon(connection_made, self, context=context))
+                add = self._add_reader
+                scheduled.append(loop.call_soon(add, fd, self._read_ready, context=context))
+                if waiter is not None:
+                    done: Any = futures._set_result_unless_cancelled  # type: ignore[attr-defined]
+                    loop.call_soon(done, waiter, None, context=context)
         except BaseException:  # asyncio fails so when the server was closed a moment ago
+            for handle in scheduled:
+                handle.cancel()
             if loop._streams.get(fd) is self:
                 del loop._streams[fd]
             if stream is not None:
                 stream.close()
             self._sock = None
             raise
-        # The protocol's callbacks run in it; without one, as before Python 3.15, in copies of the
-        # contexts that they come from.
-        self._context = context
-        if at_once:
-            return  # to its maker, who calls begin()
-        loop.call_soon(connection_made, self, context=context)
-        loop.call_soon(self._add_reader, fd, self._read_ready, context=context)
-        if waiter is not None:
-            done: Any = futures._set_result_unless_cancelled  # type: ignore[attr-defined]
-            loop.call_soon(done, waiter, None, context=context)
 
     def begin(self) -> None:
         """Do at once what else the loop does in its next turn: nobody waits for it."""
@@ -143,13 +148,20 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
         context = contextvars.copy_context() if self._context is None else self._context
         if self._stream._reading:  # a signal handler has interrupted _stop_reading()
             self._stream.read_stop()
-        self._reading = context
-        self._fills = isinstance(self._protocol, protocols.BufferedProtocol)
-        if self._loop._debug:
-            self._stream._read_start(self._loop._measured(self._on_read), None, None, self._fills)
-        else:
-            transport = (context.run, self._protocol, self._raised)
-            self._stream._read_start(self._on_read, None, transport, self._fills)
+        transport: Any = None
+        callback: Any = self._on_read
+        try:
+            self._begun = True
+            self._reading = context
+            self._fills = isinstance(self._protocol, protocols.BufferedProtocol)
+            if self._loop._debug:
+                callback = self._loop._measured(callback)
+            else:
+                transport = (context.run, self._protocol, self._raised)
+            self._stream._read_start(callback, None, transport, self._fills)
+        except BaseException:
+            self._reading = None
+            raise
 
     def _stop_reading(self) -> bool:
         """Tell whether libuv did read, which it no longer does."""
@@ -171,12 +183,12 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
                 self._loop.call_soon_threadsafe(self._stream.close)
 
     def set_protocol(self, protocol: Any) -> None:
-        reads = self._reading is not None
-        if reads:
-            self._loop._remove_reader(self._sock_fd)
         super().set_protocol(protocol)
-        if reads:
-            self._loop._add_reader(self._sock_fd, self._read_ready)
+        if self._begun and not self._closing:
+            try:
+                self._loop._remove_reader(self._sock_fd)
+            finally:
+                self._add_reader(self._sock_fd, self._read_ready)
 
     def _lend(self) -> None:
         """A read is next: have it land in the protocol's buffer."""
@@ -206,12 +218,27 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
             except BaseException as exception:
                 self._raised(exception)
             return
+        self._on_end()
+
+    def _expect_end(self, error: UVError) -> None:
+        """libuv tells of the end once: the next turn tells again, should a signal handler cut off
+        what hears of it."""
+        if self._reading is not None:
+            self._end = error, self._reading
+            self._loop.call_soon(self._on_end)
+
+    def _on_end(self) -> None:
+        if self._end is None or self._closing:
+            return
+        error, context = self._end
+        self._begun = False
         self._reading = None  # libuv has stopped
-        stream.forget_reader()
+        self._stream.forget_reader()
         if error.code == _EOF:
             context.run(self._read_ready__on_eof)
         else:
             self._fatal_error(plain_error(error), "Fatal read error on socket transport")
+        self._end = None
 
     def _raised(self, exception: BaseException, what: str = "") -> None:
         """The protocol raised; what ends the program is the loop's to raise."""
@@ -293,7 +320,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
 
     def _let_go(self) -> None:
         self._loop._let_go_of(self)
-        self._sock = _Closing(self._stream)
+        self._sock = LastStep(self._loop, self._stream)
 
 
 def _send_at_once(transport: SocketTransport, data: bytes) -> None:

@@ -14,6 +14,7 @@ import selectors
 import types
 from collections import deque
 from collections.abc import Generator
+from itertools import starmap
 from typing import Any
 
 from uvbind import Loop, Poll, PollEvent, UVError
@@ -31,51 +32,71 @@ _NONE = [].clear  # a function of C's that returns None
 class Wait:
     """What a task waits for in the place of a future: it goes on at once, not a turn later."""
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_loop", "result")
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_context",
+        "_go_on",
+        "_loop",
+        "_waiting",
+        "get_loop",
+        "result",
+    )
 
     def __init__(self, loop: Any) -> None:
         self._asyncio_future_blocking = True  # asyncio's sign for: somebody awaits it
-        self._callback: Any = None
+        self._waiting: list[Any] = []  # the task's callback, until it is called
+        self._go_on: Any = None
         self._loop = loop
+        self.get_loop = loop._itself  # a function of C's: no signal handler runs in it
         self.result: Any = _NONE
 
     def ready(self) -> None:
-        """Have the task go on, unless it has been cancelled."""
-        callback, self._callback = self._callback, None
-        if callback is None:
-            return
+        """Have the task go on, unless it does already.
+
+        A signal handler may cut this off at any line; called again, it goes on.
+        """
         if self._loop._debug:  # which measures what it calls itself
+            self.ready_later()
+        elif self._waiting:
+            next(self._go_on, None)
+
+    def ready_later(self) -> None:
+        """As ready(), in the loop's next turn."""
+        if not self._waiting:
+            return
+        if self._loop._debug:
+            callback, _ = self._waiting.pop()
             self._loop.call_soon(callback, self, context=self._context)
         else:
-            self._context.run(callback, self)
+            self._loop.call_soon(next, self._go_on, None)
 
     # What a task asks of a future, and who looks at what tasks wait for.
 
     def add_done_callback(self, callback: Any, *, context: Any = None) -> None:
-        self._callback, self._context = callback, context or contextvars.copy_context()
+        waiting = [(callback, self)]
+        self._context = context = context or contextvars.copy_context()
+        # The first next() of it takes the callback and calls it, in one step of C's.
+        self._go_on = starmap(context.run, map(list.pop, (waiting,)))
+        self._waiting = waiting
 
     def cancel(self, msg: Any = None) -> bool:
-        callback, self._callback = self._callback, None
-        if callback is None:
+        if self.done():
             return False
         # A future's: a frame of ours in the traceback would keep the task, and that the traceback.
         cancelled = self._loop.create_future()
         cancelled.cancel(msg)
+        self.ready_later()
         self.result = cancelled.result
-        self._loop.call_soon(callback, self, context=self._context)
         return True
 
     def remove_done_callback(self, callback: Any) -> int:
-        if self._callback != callback:
+        if not self._waiting or self._waiting[0][0] != callback:
             return 0
-        self._callback = None
+        self._waiting.clear()
         return 1
 
-    def get_loop(self) -> Any:
-        return self._loop
-
     def done(self) -> bool:
-        return self._callback is None
+        return not self._waiting or self.cancelled()
 
     def cancelled(self) -> bool:
         return self.result is not _NONE
@@ -133,7 +154,7 @@ class Waits:
         self._tell_later()
         for fd in {*self.readers, *self.writers}:
             for wait in self._arm_again(fd):
-                self._loop.call_soon(wait.ready)
+                wait.ready_later()
 
     def close(self) -> None:
         """Have nobody wait any more."""
@@ -171,10 +192,12 @@ class Waits:
         readable, writable = self._set.readable, self._set.writable
         told = self._told
         for fd, events in self._set.ready():
-            if events & readable:
-                told += readers.pop(fd, ())
-            if events & writable:
-                told += writers.pop(fd, ())
+            if events & readable and fd in readers:
+                told += readers[fd]
+                del readers[fd]  # after that: a signal handler may come between any two steps
+            if events & writable and fd in writers:
+                told += writers[fd]
+                del writers[fd]
             if fd in readers or fd in writers:
                 told += self._arm_again(fd)
         while told and not self._loop._ready:  # what was ready before goes first
@@ -186,7 +209,7 @@ class Waits:
     def _tell_later(self) -> None:
         """Have those go on that have been told, or that an exception has cut off before."""
         while self._told:
-            self._loop.call_soon(self._told[0].ready)
+            self._told[0].ready_later()
             self._told.popleft()
 
 
