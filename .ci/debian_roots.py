@@ -161,7 +161,7 @@ class Roots:
         command = ["mmdebstrap", "--quiet", "--variant=apt", f"--keyring={keys}"]
         command += [f"--aptopt={option}" for option in apt_options()]
         command += ["--include=" + ",".join(self._included[suite])]
-        # What trials install later is fetched now: in a kept root, apt's lists grow old.
+        # Trials install more later. apt fetches it now, since its lists in a kept root grow old.
         fetch = f"{INSTALL} --download-only {' '.join(self._later[suite])}"
         command += ["--skip=cleanup/apt", f'--customize-hook=chroot "$1" {fetch}']
         CHILDREN.run([*command, suite, str(fresh), uri], log, 600)

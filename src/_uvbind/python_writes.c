@@ -202,7 +202,7 @@ static int enqueue(uvb_core *core, PyObject *transport, PyObject *data) {
 }
 
 /* stream.send(transport, bytes): send them before the loop polls again, behind what waits already.
- * What cannot wait goes to transport._unsent(). */
+ * transport._unsent() gets bytes that cannot wait. */
 PyObject *uvb_send_method(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
   uvb_core *core = (uvb_core *)self;
   uvb_handle *handle = uvb_core_stream(self);

@@ -158,7 +158,7 @@ def other_pieces(transport, theirs):
 @pytest.mark.parametrize(
     "write", [at_once, much, many, end, close, abort, large_view, other_pieces]
 )
-def test_what_cannot_wait_is_sent_at_once_and_in_its_order(run, write):
+def test_pieces_that_cannot_wait_are_sent_at_once_and_in_order(run, write):
     async def main():
         async with connected() as (transport, _, theirs):
             expected = write(transport, theirs)
@@ -200,7 +200,7 @@ def test_a_file_is_sent_behind_them(run, tmp_path):
     run(main)
 
 
-def test_what_the_last_turn_wrote_is_sent(new_loop):
+def test_writes_of_the_last_turn_are_sent(new_loop):
     ours, theirs = tcp_pair()
     loop = new_loop()
 

@@ -73,7 +73,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
     """A connection over a stream socket."""
 
     _sock: Any  # and in the end what stands for it
-    # What the protocol is still to hear of: the end or an error, and the context to hear it in.
+    # The end or an error that the protocol has yet to hear of, and the context to hear it in.
     _end: tuple[UVError, contextvars.Context] | None = None
     _begun = False  # to read, and not come to the end
 
