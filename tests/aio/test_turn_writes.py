@@ -185,6 +185,35 @@ def test_writes_that_the_socket_does_not_take_keep_their_order(run):
     run(main)
 
 
+def test_a_write_in_resume_writing_after_close_is_sent(run):
+    """A TLS protocol says goodbye so: asyncio closes when nothing waits, after resume_writing()."""
+    farewell = b"farewell" * 8000  # less than may wait for the end of the turn
+
+    class Farewell(Kept):
+        def resume_writing(self):
+            if not self.resumed.is_set():
+                self.transport.write(farewell)
+            super().resume_writing()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = tcp_pair()
+        with theirs:
+            theirs.setblocking(False)
+            transport, protocol = await loop.create_connection(Farewell, sock=ours)
+            transport.set_write_buffer_limits(high=1, low=0)
+            transport.write(MEGABYTES)
+            assert transport.get_write_buffer_size() > 0
+            transport.close()
+            arrived = bytearray()
+            while data := await loop.sock_recv(theirs, 1 << 20):
+                arrived += data
+            await protocol.lost
+            assert arrived == MEGABYTES + farewell
+
+    run(main)
+
+
 def test_a_file_is_sent_behind_them(run, tmp_path):
     (tmp_path / "file").write_bytes(b"the file")
 

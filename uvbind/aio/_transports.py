@@ -307,6 +307,8 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
         if not self._closing:
             self._check_thread()
             self._flush()
+            # asyncio ends the connection once its own buffer is empty: nothing more waits in C.
+            self._send = _send_at_once
         super().close()
 
     def _force_close(self, exc: BaseException | None) -> None:
