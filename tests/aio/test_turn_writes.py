@@ -201,7 +201,7 @@ def test_a_write_in_resume_writing_after_close_is_sent(run):
         with theirs:
             theirs.setblocking(False)
             transport, protocol = await loop.create_connection(Farewell, sock=ours)
-            transport.set_write_buffer_limits(high=1, low=0)
+            transport.set_write_buffer_limits(high=QUEUED, low=0)
             transport.write(MEGABYTES)
             assert transport.get_write_buffer_size() > 0
             transport.close()
