@@ -81,7 +81,7 @@ class Processes:
 
     def _watch_child(self, transport: Any, process: Any) -> None:
         """Hear of the end of a child; a second call does nothing, or what the first left to do."""
-        if process in self._watched:
+        if process in self._watched or self.is_closed():  # close() has a thread wait
             return
         try:
             if process not in self._children:
