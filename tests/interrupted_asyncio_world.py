@@ -363,6 +363,10 @@ def _play(scenario: Scenario, injector: Injector, objects: list[Any]) -> None:
                     if not world.may_lose:
                         raise
                     world.raised_to_us |= world.elsewhere
+                except GeneratorExit:  # of a task of asyncio's that was lost with its callback
+                    if not world.may_lose:
+                        raise
+                    world.raised_to_us = True
                 finally:
                     signal.setitimer(signal.ITIMER_REAL, 10, 1)
             world.raised_to_us |= out.reached
