@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,10 +39,12 @@ def descriptors(server: Server) -> int:
 
 
 def until(server: Server, expected: int) -> None:
-    """Wait until the server has accepted, or closed, so many; it answers between its turns."""
-    for _ in range(20_000):
-        if descriptors(server) == expected:
-            return
+    """Wait until the server has accepted, or closed, so many; it answers between its turns.
+
+    The kernel drops some of ten thousand packets that come at once, and sends them again later.
+    """
+    deadline = time.monotonic() + 60
+    while descriptors(server) != expected and time.monotonic() < deadline:
         server.tally()
     assert descriptors(server) == expected
 
