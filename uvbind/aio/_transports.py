@@ -107,10 +107,10 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
             self._empty_waiter = self._read_ready_cb = None
             if sys.version_info >= (3, 12):
                 self._write_ready = self._write_sendmsg
-            # The protocol's callbacks run in it; without one, as before Python 3.15, in copies of
-            # the contexts that they come from.
-            self._context = context
             _Base.__base__.__init__(self, loop, sock, protocol, extra, server)
+            # The protocol's callbacks run in it; without one, as before Python 3.15, in copies of
+            # the contexts that they come from. asyncio's __init__ has set its own there.
+            self._context = context
             if not at_once:  # or else its maker calls begin()
                 scheduled.append(loop.call_soon(connection_made, self, context=context))
                 add = self._add_reader
