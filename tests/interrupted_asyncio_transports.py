@@ -1,7 +1,7 @@
 """The scenarios of servers, connections and stream transports, interrupted after their `yield`.
 
-They use public verbs only, so that they hold any loop. What a scenario appends to
-`world.afterwards` has to work after the interruption.
+They use public verbs only, so that they hold any loop. The functions that a scenario
+appends to `world.afterwards` have to work after the interruption.
 """
 
 from __future__ import annotations
@@ -175,6 +175,11 @@ async def read_rest(world: World, theirs: socket.socket) -> None:
         pass
 
 
+async def sent(world: World, transport: Any, theirs: socket.socket) -> None:
+    while transport.get_write_buffer_size():
+        await world.loop.sock_recv(theirs, 1 << 20)
+
+
 @about(SocketTransport.write, SocketTransport.writelines, SocketTransport.get_write_buffer_size)
 def much_written(world: World) -> Steps:
     transport, protocol, theirs = world.connected()
@@ -185,8 +190,7 @@ def much_written(world: World) -> Steps:
         transport.write(b"data")
         transport.writelines([b"data"])
         transport.get_write_buffer_size()
-        while transport.get_write_buffer_size():
-            await world.loop.sock_recv(theirs, 1 << 20)
+        await sent(world, transport, theirs)
 
     world.afterwards.append(lambda: works(world, transport, protocol, theirs))
     yield
@@ -199,8 +203,7 @@ def much_written_in_lines(world: World) -> Steps:
 
     async def write() -> None:
         transport.writelines([MUCH, b"data"])
-        while transport.get_write_buffer_size():
-            await world.loop.sock_recv(theirs, 1 << 20)
+        await sent(world, transport, theirs)
 
     world.afterwards.append(lambda: works(world, transport, protocol, theirs))
     yield

@@ -107,61 +107,53 @@ def test_a_turn_has_sent_all_before_the_next(run):
     run(main)
 
 
-def at_once(transport, theirs):
+def at_once(transport):
     transport.set_write_buffer_limits(high=0)
     transport.write(b"now")
     return b"now"
 
 
-def much(transport, theirs):
+def much(transport):
     transport.write(b"x")
     transport.write(bytes(QUEUED))
     return b"x" + bytes(QUEUED)
 
 
-def many(transport, theirs):
+def many(transport):
     for _ in range(64):
         transport.write(b"x")
     return b"x" * 64
 
 
-def end(transport, theirs):
-    transport.write(b"last")
-    transport.write_eof()
-    return b"last"
+def ending(verb):
+    def write(transport):
+        transport.write(b"last")
+        getattr(transport, verb)()
+        return b"last"
+
+    return pytest.param(write, id=verb)
 
 
-def close(transport, theirs):
-    transport.write(b"last")
-    transport.close()
-    return b"last"
-
-
-def abort(transport, theirs):
-    transport.write(b"last")
-    transport.abort()
-    return b"last"
-
-
-def large_view(transport, theirs):
+def large_view(transport):
     transport.write(b"x")
     transport.write(memoryview(bytes(QUEUED + 1)))
     return b"x" + bytes(QUEUED + 1)
 
 
-def other_pieces(transport, theirs):
+def other_pieces(transport):
     transport.write(b"x")
     transport.writelines([b"y", bytearray(b"z")])
     return b"xyz"
 
 
-@pytest.mark.parametrize(
-    "write", [at_once, much, many, end, close, abort, large_view, other_pieces]
-)
+ENDINGS = [ending(verb) for verb in ("write_eof", "close", "abort")]
+
+
+@pytest.mark.parametrize("write", [at_once, much, many, *ENDINGS, large_view, other_pieces])
 def test_pieces_that_cannot_wait_are_sent_at_once_and_in_order(run, write):
     async def main():
         async with connected() as (transport, _, theirs):
-            expected = write(transport, theirs)
+            expected = write(transport)
             assert waiting(theirs) == expected
             assert transport.get_write_buffer_size() == 0
 

@@ -91,8 +91,8 @@ def _raise(exception: BaseException) -> None:
 
 
 class Closing(LostOnce, _Transport):  # type: ignore[misc]
-    """What transports inherit that is not closed half way: another thread hears first that it
-    cannot close it, and what a signal handler raises does not keep connection_lost() from coming.
+    """A base of transports, which are not closed half way: another thread hears first that it
+    cannot close one, and an exception of a signal handler does not keep connection_lost() away.
     """
 
     _buffer: Any

@@ -267,9 +267,7 @@ class SocketTransport(Closing, Writes, _Base):  # type: ignore[misc]
 
     def writelines(self, list_of_data: Any) -> None:
         pieces = list(list_of_data)
-        if not (self._buffer or self._conn_lost or self._eof or self._empty_waiter) and all(
-            piece.__class__ is bytes for piece in pieces
-        ):
+        if self._is_idle() and all(piece.__class__ is bytes for piece in pieces):
             for piece in pieces:
                 self.write(piece)
             return
