@@ -33,6 +33,10 @@ async def tls(loop):
 @probe("loop.create_connection, ssl=", "much, with a protocol that is paused and resumed")
 async def much(loop):
     async with connected(loop, ssl=contexts()) as both:
+        # Otherwise the system may take all of it at once, and nobody is paused.
+        sender, receiver = (end.get_extra_info("socket") for end in (both.client, both.server))
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         both.client.set_write_buffer_limits(high=1000)
         for _ in range(3):
             both.client.write(MEGABYTES)
