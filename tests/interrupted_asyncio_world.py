@@ -24,11 +24,16 @@ LOST = 20  # milliseconds to wait for a task that asyncio too would lose
 # Functions that have a callback in hand, taken from one place and not put into the next.
 IN_HAND = {
     # asyncio's own are Python as well, and lose it when a signal handler raises there.
-    "aio/_eventloop.py:call_soon",
-    "aio/_eventloop.py:call_at",
-    "aio/_eventloop.py:_take_due",
-    "aio/_eventloop.py:stop",
-    "aio/_eventloop.py:_debug_turn",
+    "aio/_scheduler.py:call_soon",
+    "aio/_scheduler.py:call_at",
+    "aio/_scheduler.py:_take_due",
+    "aio/_scheduler_fast.py:_call_soon_checked",
+    "aio/_scheduler_fast.py:_call_at_checked",
+    "aio/_scheduler_fast.py:_call_later_checked",
+    "aio/_scheduler_fast.py:_without_us",
+    "aio/_scheduler_fast.py:popleft",
+    "aio/_turns.py:stop",
+    "aio/_turns.py:_debug_turn",
     "aio/_mended.py:_call_connection_lost",
     "aio/_processes.py:_process_exited",
     # That of asyncio's futures is C, and Python only without its accelerator: the task is lost.

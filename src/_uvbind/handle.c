@@ -194,7 +194,7 @@ void *uvb_python_self(void *data) {
 
 void uvb_timer_cb(uv_timer_t *timer) { uvb_on_timer(uvb_python_self(timer->data)); }
 
-void uvb_async_cb(uv_async_t *async) { uvb_on_async(uvb_python_self(async->data)); }
+void uvb_async_cb(uv_async_t *async) { uvb_python_async(async->data); }
 
 static void poll_cb(uv_poll_t *poll, int status, int events) {
   uvb_handle *ours = poll->data;

@@ -28,6 +28,8 @@ void uvb_python_request(uvb_request *request, int status) {
 
 void uvb_python_later(uvb_loop *loop, int early) { uvb_on_later(loop->self, early); }
 
+void uvb_python_async(uvb_handle *handle) { uvb_on_async(uvb_python_self(handle)); }
+
 int uvb_install(void *dict) {
   (void)dict;
   return 0;
@@ -160,11 +162,23 @@ void uvb_python_request(uvb_request *request, int status) {
   Py_DECREF(object);
 }
 
+void uvb_python_async(uvb_handle *handle) {
+  uvb_python_enter(handle->loop);
+  if (!uvb_scheduler_woken(handle))
+    uvb_on_async(handle->self);
+}
+
 void uvb_python_later(uvb_loop *loop, int early) {
-  PyObject *object = ((uvb_core *)loop->core)->object, *result;
+  uvb_core *core = loop->core;
+  PyObject *object = core->object, *result;
 
   uvb_python_enter(loop);
   uvb_python_turn_ends(loop); /* that of the callbacks that libuv has called before */
+  if (core->scheduler != NULL) {
+    if (!uvb_scheduler_turn(core->scheduler, early))
+      uvb_loop_not_later(loop);
+    return;
+  }
   Py_INCREF(object);
   result = PyObject_CallMethodObjArgs(object, run_later, early ? Py_True : Py_False, NULL);
   if (result == NULL)
@@ -184,6 +198,7 @@ static PyMethodDef builtins[] = {
 #endif
 #endif
     {"resolver", uvb_resolver, METH_VARARGS, NULL},
+    {"scheduler_type", uvb_scheduler_type, METH_NOARGS, NULL},
 };
 
 /* Called through cffi, which has let go of the GIL. */

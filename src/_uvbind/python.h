@@ -24,7 +24,10 @@ struct uvb_core {
   /* Owned, and NULL when libuv is done with it: */
   PyObject *object;   /* the Python object, */
   PyObject *pin;      /* the cffi handle of it, for the crossings, */
-  PyObject *on_read;  /* its callback of reads, or a Poll's, */
+  union {
+    PyObject *on_read;   /* its callback of reads, or a Poll's; */
+    PyObject *scheduler; /* of a loop that asyncio runs: what has its turns, */
+  };
   PyObject *protocol; /* for a transport its protocol, */
   PyObject *raised;   /* and what takes the protocol's exceptions, */
   PyObject *kept;     /* what libuv reads from, for a request, or a batch of datagrams; the transport
@@ -81,6 +84,13 @@ PyObject *uvb_senders(PyObject *core, PyObject *pack);
 /* python.c: the callback of a stream's read or of a Poll. */
 void uvb_hand_over(uvb_handle *handle, PyObject *payload);
 PyObject *uvb_poll_start_method(PyObject *core, PyObject *args);
+
+/* python_scheduler.c: the base of asyncio's loop; a turn of it, which tells whether there is more, and
+ * fails when that could not be found out; and the wakeup of a loop that `handle` is for: 0 when it is
+ * for another callback. */
+PyObject *uvb_scheduler_type(PyObject *module, PyObject *none);
+int uvb_scheduler_turn(PyObject *scheduler, int early);
+int uvb_scheduler_woken(uvb_handle *handle);
 
 /* python_sockets.c: the builtins of sockets that are not libuv's. */
 PyObject *uvb_receive(PyObject *module, PyObject *args);

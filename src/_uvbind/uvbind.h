@@ -136,6 +136,7 @@ void uvb_python_batch(uvb_handle *handle);
 void uvb_python_request(uvb_request *request, int status);
 void uvb_python_later(uvb_loop *loop, int early);
 void uvb_python_turn_ends(uvb_loop *loop);
+void uvb_python_async(uvb_handle *handle);
 void uvb_loop_catch_up(uvb_loop *loop);
 void *uvb_python_keep(void *object, const char *data, size_t size);
 void uvb_python_unkeep(void *kept); /* right after uvb_python_keep, by the same caller */

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from types import CodeType
 
 import interrupted_asyncio_endpoints
 import interrupted_asyncio_transports
@@ -46,7 +47,9 @@ assert interrupted_asyncio_endpoints and interrupted_asyncio_transports  # they 
 def is_verb(kind: type, name: str) -> bool:
     if name.startswith("_") or name in STATE or name in OTHERS:
         return False
-    ours = code_of(getattr(kind, name)).co_filename.split("/")[-3:-1] == ["uvbind", "aio"]
+    code = code_of(getattr(kind, name))
+    in_python = isinstance(code, CodeType)
+    ours = not in_python or code.co_filename.split("/")[-3:-1] == ["uvbind", "aio"]
     return ours or not name.startswith(STATE_PREFIXES)
 
 

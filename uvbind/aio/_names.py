@@ -38,7 +38,7 @@ class Answer(Wait):
             if self._loop._closed:
                 return  # and the task with it
             error = None  # its traceback will have this frame
-            if self._loop._ready:  # which goes first
+            if self._loop._has_ready():  # which goes first
                 self.ready_later()
             else:
                 self.ready()

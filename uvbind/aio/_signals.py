@@ -76,7 +76,7 @@ class Signals(_Base):  # type: ignore[misc]
                 self.remove_signal_handler(sig)
             else:
                 self._ready.append(handle)
-        if self._ready:
+        if self._has_ready():
             self._wake()
 
 

@@ -200,7 +200,7 @@ class Waits:
                 del writers[fd]
             if fd in readers or fd in writers:
                 told += self._arm_again(fd)
-        while told and not self._loop._ready:  # what was ready before goes first
+        while told and not self._loop._has_ready():  # what was ready before goes first
             told[0].ready()
             told.popleft()
         if told:
