@@ -1,10 +1,11 @@
-"""Count the user-space instructions a server spends on one message, with callgrind.
+"""Count the user-space instructions of one message of a server or one callback, with callgrind.
 
 A count does not depend on what else the machine does, so it shows differences that times on a
 shared machine do not. Each server runs under valgrind twice, with a smaller and a larger number of
 messages; the difference of the totals over the difference of the messages leaves out starting,
 connecting and ending. The load generator runs outside valgrind and is always ahead of the server,
 which so finds all its connections readable in each turn of its loop, or a batch of datagrams.
+The workloads of scheduling.py have no load: there a message is a callback.
 
     python benchmarks/instructions.py [WORKLOAD] [--messages N] [--size BYTES] [--in-flight N]
 """
@@ -16,10 +17,14 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import scheduling
 
 from uvbind._bench.contenders import BenchError, Server, installed
 from uvbind._bench.load import Load
@@ -46,19 +51,32 @@ def drive(load: Load, server: Server, messages: int) -> int:
     return done or server.tally()["received"]
 
 
+def valgrind_in(folder: str) -> tuple[list[str], Path]:
+    """Return the command that has valgrind run another command, and the file it writes."""
+    output = Path(folder, "callgrind.out")
+    command = [
+        "valgrind",
+        "--tool=callgrind",
+        "--trace-children=no",
+        f"--callgrind-out-file={output}",
+        f"--log-file={folder}/log",  # it warns of system calls it does not know
+    ]
+    return command, output
+
+
+def total_in(output: Path, name: str) -> int:
+    totals = re.search(r"^totals: (\d+)", output.read_text(encoding="utf-8"), re.MULTILINE)
+    if totals is None:
+        raise BenchError(f"{name}: callgrind wrote no total")
+    return int(totals.group(1))
+
+
 def total_instructions(
     workload: Served, name: str, values: dict[str, int], messages: int
 ) -> tuple[int, int]:
     """Return all that the server's process executed to start, serve and end; and the messages."""
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder, "callgrind.out")
-        valgrind = [
-            "valgrind",
-            "--tool=callgrind",
-            "--trace-children=no",
-            f"--callgrind-out-file={output}",
-            f"--log-file={folder}/log",  # it warns of system calls it does not know
-        ]
+        valgrind, output = valgrind_in(folder)
         with Load() as load, workload.server(name, valgrind) as server:
             server.ready(TIMEOUT)
             workload.connect(load, server, {**values, "timeout": TIMEOUT})
@@ -66,10 +84,22 @@ def total_instructions(
             load.disconnect()
             if server.close(TIMEOUT) != 0:
                 raise BenchError(f"{name}: did not end in order")
-        totals = re.search(r"^totals: (\d+)", output.read_text(encoding="utf-8"), re.MULTILINE)
-    if totals is None:
-        raise BenchError(f"{name}: callgrind wrote no total")
-    return int(totals.group(1)), done
+        return total_in(output, name), done
+
+
+def per_callback(workload: str, name: str, callbacks: int) -> float:
+    """Return the instructions of one callback of a program of scheduling.py."""
+    totals: list[int] = []
+    for count in (FIRST_MESSAGES, FIRST_MESSAGES, FIRST_MESSAGES + callbacks):
+        program = [sys.executable, scheduling.__file__, name, workload, str(count)]
+        with tempfile.TemporaryDirectory() as folder:
+            valgrind, output = valgrind_in(folder)
+            done = subprocess.run([*(valgrind if totals else []), *program])
+            if done.returncode != 0:
+                raise BenchError(f"{name}: did not end in order")
+            # The first has every module compiled.
+            totals.append(total_in(output, name) if totals else 0)
+    return (totals[2] - totals[1]) / callbacks
 
 
 def per_message(workload: Served, name: str, values: dict[str, int], messages: int) -> float:
@@ -83,18 +113,28 @@ def per_message(workload: Served, name: str, values: dict[str, int], messages: i
 
 def count(arguments: argparse.Namespace) -> dict[str, float]:
     """Count for every contender that is installed, and print each as it comes."""
+    if arguments.workload in scheduling.WORKLOADS:
+        print(f"Instructions per callback, {arguments.workload}:")
+        return each(
+            scheduling.CONTENDERS,
+            lambda name: per_callback(arguments.workload, name, arguments.messages),
+        )
     workload = WORKLOADS[arguments.workload]
     assert isinstance(workload, Served)
     values = dict(workload.cases[0].values)
     varied = next(key for key in values if key != "size")
     values.update({"size": arguments.size, varied: arguments.in_flight})
     print(f"Instructions per message, {workload.name}, {values}:")
+    return each(CONTENDERS, lambda name: per_message(workload, name, values, arguments.messages))
+
+
+def each(contenders: Sequence[str], count: Callable[[str], float]) -> dict[str, float]:
     counts = {}
-    for name in CONTENDERS:
+    for name in contenders:
         if not installed(name):
             print(f"{name:<10} not installed")
             continue
-        counts[name] = per_message(workload, name, values, arguments.messages)
+        counts[name] = count(name)
         print(f"{name:<10} {counts[name]:>10,.0f}", flush=True)
     return counts
 
@@ -105,7 +145,10 @@ def main() -> int:
         "workload",
         nargs="?",
         default="tcp-echo",
-        choices=[name for name, workload in WORKLOADS.items() if isinstance(workload, Served)],
+        choices=[
+            *(name for name, workload in WORKLOADS.items() if isinstance(workload, Served)),
+            *scheduling.WORKLOADS,
+        ],
     )
     parser.add_argument(
         "--messages", type=int, default=10_000, metavar="N", help="how many more in the second run"
