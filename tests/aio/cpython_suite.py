@@ -87,7 +87,8 @@ def run_rest(
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
         while True:
-            if not selector.select(patience):
+            # A test has so long; before the first the child starts and imports.
+            if not selector.select(patience if started else max(patience, PATIENCE)):
                 how = "hangs"
                 break
             data = os.read(child.stdout.fileno(), 1 << 20)

@@ -24,7 +24,7 @@ def test_module(loop, module):
         [sys.executable, str(SUITE), "--loop", loop, "--verbose", module],
         stdout=subprocess.PIPE,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout
     if re.search(r"run +0,", done.stdout):

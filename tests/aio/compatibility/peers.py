@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 LOCALHOST = "127.0.0.1"
 LOOPS = ("asyncio", "uvloop", "rloop", "uvbind")
+patience = 10.0  # seconds that a probe may take
 
 
 def kind(error: BaseException | None) -> str | None:
@@ -182,6 +184,12 @@ def socket_pair(*kind: Any) -> Iterator[tuple[socket.socket, socket.socket]]:
         yield one, other
 
 
+def abstract_name() -> str:
+    """A name that no other process has: the same network may be theirs, with numbers of their own
+    for processes."""
+    return "\0uvbind-probe-" + os.urandom(8).hex()
+
+
 def closed_port() -> int:
     """One of TCP where nobody listens."""
     with listening() as listener:
@@ -217,10 +225,10 @@ async def drained(loop: Any, peer: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-async def until(condition: Callable[[], Any], seconds: float = 8) -> None:
-    """Wait for what nothing tells of."""
+async def until(condition: Callable[[], Any], seconds: float | None = None) -> None:
+    """Wait for what nothing tells of, less long than who waits for the probe."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
+    deadline = loop.time() + (0.8 * patience if seconds is None else seconds)
     while not condition():
         assert loop.time() < deadline, "waited in vain"
         await asyncio.sleep(0.001)

@@ -28,9 +28,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import peers
 from peers import kind
 
-PATIENCE = 10.0  # seconds that a probe may take
+PATIENCE = peers.patience  # seconds that a probe may take
 SECTIONS = {
     "calls": "Calls and timers",
     "loops": "The loop itself",
@@ -155,6 +156,7 @@ def run_apart(
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
         os.close(ours)
+        peers.patience = patience
         with os.fdopen(theirs, "w", encoding="utf-8") as report:
             json.dump(run(made, new_loop), report)
         os._exit(0)

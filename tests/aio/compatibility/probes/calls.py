@@ -204,7 +204,10 @@ def threadsafe_after_close(new_loop):
 
 @probe("loop.time", "goes with time.monotonic()")
 async def clock(loop):
-    differences = [abs(loop.time() - time.monotonic())]
+    def goes_with_it():
+        before, time_of_loop, after = time.monotonic(), loop.time(), time.monotonic()
+        return before - 0.02 < time_of_loop < after + 0.02
+
+    seen = [goes_with_it()]
     time.sleep(0.05)  # the loop's time goes on while nobody lets it run
-    differences.append(abs(loop.time() - time.monotonic()))
-    return [difference < 0.02 for difference in differences]
+    return [*seen, goes_with_it()]

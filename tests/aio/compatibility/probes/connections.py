@@ -7,7 +7,16 @@ import socket
 import tempfile
 from pathlib import Path
 
-from peers import LOCALHOST, Recorder, closed_port, connected, listening, raises, socket_pair
+from peers import (
+    LOCALHOST,
+    Recorder,
+    abstract_name,
+    closed_port,
+    connected,
+    listening,
+    raises,
+    socket_pair,
+)
 from probing import probe
 
 
@@ -69,7 +78,7 @@ async def silent_address(loop):
             connecting = loop.create_connection(
                 Recorder, "localhost", port, happy_eyeballs_delay=0.02
             )
-            transport, _ = await asyncio.wait_for(connecting, 5)
+            transport, _ = await asyncio.wait_for(connecting, 30)
             seen = transport.get_extra_info("peername")[0]
             transport.abort()
             return seen
@@ -198,7 +207,7 @@ async def unix_connection(loop):
 
 @probe("loop.create_unix_connection", "an abstract name")
 async def abstract(loop):
-    name = f"\0uvbind-probe-{os.getpid()}"
+    name = abstract_name()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(name)
         listener.listen()

@@ -98,7 +98,7 @@ async def dropped_generator(loop):
 @probe("asyncio.run_coroutine_threadsafe", "from another thread, and cancelled from there")
 async def run_coroutine_threadsafe(loop):
     def elsewhere():
-        seen = [asyncio.run_coroutine_threadsafe(nothing(5), loop).result(5)]
+        seen = [asyncio.run_coroutine_threadsafe(nothing(5), loop).result(30)]
         future = asyncio.run_coroutine_threadsafe(asyncio.sleep(9), loop)
         return [*seen, future.cancel()]
 

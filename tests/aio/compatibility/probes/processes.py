@@ -229,7 +229,7 @@ def other_thread(new_loop):
 
     def elsewhere():
         loop = new_loop()
-        seen.append(loop.run_until_complete(asyncio.wait_for(shell("echo data; exit 3"), 5)))
+        seen.append(loop.run_until_complete(asyncio.wait_for(shell("echo data; exit 3"), 30)))
         loop.close()
 
     thread = threading.Thread(target=elsewhere)
@@ -249,7 +249,7 @@ def several_threads(new_loop):
 
     def elsewhere():
         loop = new_loop()
-        loop.run_until_complete(asyncio.wait_for(main(), 8))
+        loop.run_until_complete(asyncio.wait_for(main(), 30))
         loop.close()
 
     threads = [threading.Thread(target=elsewhere) for _ in range(4)]

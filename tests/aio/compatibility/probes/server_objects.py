@@ -87,7 +87,7 @@ async def wait_closed(loop):
         await asyncio.sleep(0.01)
         seen = [waiting.done()]
         client.close()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 30)
         return [*seen, theirs.lost.done()]
 
 

@@ -7,7 +7,16 @@ import stat
 import struct
 import tempfile
 
-from peers import LOCALHOST, Recorder, connected, listening, raises, socket_pair, until
+from peers import (
+    LOCALHOST,
+    Recorder,
+    abstract_name,
+    connected,
+    listening,
+    raises,
+    socket_pair,
+    until,
+)
 from probing import probe
 
 
@@ -185,9 +194,10 @@ async def cleanup_socket(loop):
 
 @probe("loop.create_unix_server", "an abstract name, and `sock=`")
 async def abstract(loop):
-    server = await loop.create_unix_server(Recorder, f"\0uvbind-probe-{os.getpid()}")
+    name = abstract_name()
+    server = await loop.create_unix_server(Recorder, name)
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.connect(f"\0uvbind-probe-{os.getpid()}")
+        peer.connect(name)
     server.close()
     with tempfile.TemporaryDirectory() as folder:
         sock = socket.socket(socket.AF_UNIX)

@@ -113,7 +113,7 @@ async def own_handler(loop):
     signal.setitimer(signal.ITIMER_REAL, 0.02)
     start = loop.time()
     await asyncio.sleep(0.3)
-    return calls, loop.time() - start < 2
+    return calls, loop.time() - start < 20
 
 
 @probe("signal.signal", "a handler that raises ends run_until_complete()")
@@ -126,10 +126,10 @@ def raising_handler(new_loop):
 
     loop = new_loop()
     signal.signal(signal.SIGALRM, alarm)
-    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    loop.call_soon(signal.setitimer, signal.ITIMER_REAL, 0.02)  # it comes inside of the run
     seen = "nothing"
     try:
-        loop.run_until_complete(asyncio.sleep(0.2))
+        loop.run_until_complete(asyncio.sleep(30))
     except Alarm:
         seen = "raised"
     for task in asyncio.all_tasks(loop):
@@ -169,7 +169,7 @@ def ctrl_c(new_loop):
     async def main():
         try:
             asyncio.get_running_loop().call_later(0.01, me, signal.SIGINT)
-            await asyncio.sleep(5)
+            await asyncio.sleep(30)
         except asyncio.CancelledError:
             await asyncio.sleep(0)
             seen.append("cancelled")
@@ -205,20 +205,24 @@ def ctrl_c_busy(new_loop):
 
 @probe("asyncio.Runner", "a second Ctrl-C ends what does not end")
 def ctrl_c_twice(new_loop):
+    seen = []
+
     async def main():
         threading.Timer(0.02, me, (signal.SIGINT,)).start()
-        threading.Timer(0.06, me, (signal.SIGINT,)).start()
         try:
-            await asyncio.sleep(5)
+            await asyncio.sleep(30)
         finally:
-            time.sleep(5)
+            # Not before the first was told: of two at once Python tells one.
+            threading.Timer(0.02, me, (signal.SIGINT,)).start()
+            time.sleep(30)
+            seen.append("went on")
 
-    start = time.monotonic()
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(main())
     except KeyboardInterrupt:
-        return time.monotonic() - start < 4
+        seen.append("interrupted")
+    return seen
 
 
 @probe("loop.run_until_complete", "Ctrl-C comes out as KeyboardInterrupt")
@@ -227,7 +231,7 @@ def plain_ctrl_c(new_loop):
     loop.call_soon(threading.Timer(0.02, me, (signal.SIGINT,)).start)
     seen = "nothing"
     try:
-        loop.run_until_complete(asyncio.sleep(1))
+        loop.run_until_complete(asyncio.sleep(30))
     except KeyboardInterrupt:
         seen = "interrupted"
     for task in asyncio.all_tasks(loop):
@@ -244,7 +248,7 @@ def sigterm(new_loop):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         loop = new_loop()
         loop.call_later(0.01, me, signal.SIGTERM)
-        loop.call_later(3, sys.exit)
+        loop.call_later(30, sys.exit)
         try:
             loop.run_forever()
         finally:

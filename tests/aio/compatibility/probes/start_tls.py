@@ -130,7 +130,7 @@ async def handler_start_tls(loop):
 
     async def serve(reader, writer):
         try:
-            await writer.start_tls(server_side, ssl_handshake_timeout=2)
+            await writer.start_tls(server_side, ssl_handshake_timeout=30)
             writer.write((await reader.readline()).upper())
             await writer.drain()
             served.set_result(None)
@@ -140,7 +140,7 @@ async def handler_start_tls(loop):
 
     def ask():
         with socket.create_connection(server.sockets[0].getsockname()) as plain:
-            plain.settimeout(4)
+            plain.settimeout(30)
             with client_side.wrap_socket(plain, server_hostname="localhost") as secure:
                 secure.sendall(b"line\n")
                 return secure.recv(5)

@@ -44,9 +44,9 @@ def stopped_from_here(new_loop):
     loop = new_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    seen = asyncio.run_coroutine_threadsafe(exchange(loop), loop).result(5)
+    seen = asyncio.run_coroutine_threadsafe(exchange(loop), loop).result(30)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(5)
+    thread.join(30)
     seen = seen, thread.is_alive()
     loop.close()
     return seen

@@ -113,7 +113,7 @@ async def close_downloading(loop):
         for _ in range(8):
             both.server.write(MEGABYTES)
         both.client.close()
-        await asyncio.wait_for(both.ours.lost, 5)
+        await asyncio.wait_for(both.ours.lost, 20)
         return len(both.ours.data) < 8 * len(MEGABYTES)
 
 
