@@ -11,8 +11,9 @@ from typing import Any
 
 import uvbind
 
+NAME = "\0uvbind failing calls " + os.urandom(8).hex()  # of no other process
 BIG = bytes(range(256)) * 2048  # more than one write takes
-PATIENCE = 2.0  # seconds until a scenario that waits in vain ends,
+PATIENCE = 20.0  # seconds until a scenario that waits in vain ends,
 AFTER_AN_ERROR = 0.005  # and until one ends that was told of an error
 
 
@@ -133,10 +134,9 @@ class AsyncioWorld:
             server.close()
 
     async def unix_streams(self) -> bool:
-        name = "\0uvbind failing calls"
-        server = await asyncio.start_unix_server(self._echo, name)
+        server = await asyncio.start_unix_server(self._echo, NAME)
         try:
-            return await self._exchange(asyncio.open_unix_connection(name))
+            return await self._exchange(asyncio.open_unix_connection(NAME))
         finally:
             server.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,8 +11,9 @@ import uvbind
 from uvbind import TCP, UDP, Loop, Pipe, Poll, PollEvent, RunMode, Timer
 
 LOCALHOST = ("127.0.0.1", 0)
+NAME = "\0uvbind failing calls " + os.urandom(8).hex()  # of no other process
 BIG = bytes(range(256)) * 2048  # more than one write takes
-PATIENCE = 2000  # milliseconds until a scenario that waits in vain ends,
+PATIENCE = 20_000  # milliseconds until a scenario that waits in vain ends,
 AFTER_AN_ERROR = 5  # and until one ends that was told of an error
 
 
@@ -88,7 +90,7 @@ class LowLevelWorld:
             self.client.write(b"tcp")
         self.sender.send(b"udp", self.datagrams.getsockname())
         wanted = 2 if self.bystanders else 1
-        self._run(lambda: len(self.answers) == wanted)
+        self._run(lambda: len(self.answers) == wanted, hurries=False)
         if sorted(answer or b"" for answer in self.answers) != [b"tcp", b"udp"][2 - wanted :]:
             yield f"the bystanders got {self.answers}"
 
@@ -97,18 +99,22 @@ class LowLevelWorld:
             return
         for handle in list(self.loop._handles.values())[self.bystanders :]:
             handle.close()
-        self._run(lambda: len(self.loop._handles) == self.bystanders + 1)  # its timer
+        left = self.bystanders + 1  # the timer
+        self._run(lambda: len(self.loop._handles) == left, hurries=False)
 
     def close(self) -> None:
         self.loop.__exit__(None, None, None)
 
     # -- scenarios: each returns whether all came that should
 
-    def _run(self, done: Callable[[], bool]) -> bool:
-        """Run the loop until that is so, at most for a while."""
+    def _run(self, done: Callable[[], bool], hurries: bool = True) -> bool:
+        """Run the loop until that is so, at most for a while.
+
+        `hurries`: what is waited for need not come after an error.
+        """
         patience = Timer(self.loop)
         patience.start(Timer.stop, PATIENCE)
-        patient = True
+        patient = hurries
         while not done() and patience.is_active():
             if patient and self.told:
                 patient = False
@@ -175,7 +181,7 @@ class LowLevelWorld:
         if not BIG.startswith(received):
             raise AssertionError("wrong bytes were received")
         client.close()
-        self._run(lambda: ended.count("write") == len(asked))
+        self._run(lambda: ended.count("write") == len(asked), hurries=False)
         if ended.count("write") != len(asked):
             raise AssertionError("a write that was accepted has not called back")
         return received == BIG
@@ -187,10 +193,9 @@ class LowLevelWorld:
         return self._exchange(server, client, server.getsockname)
 
     def pipe(self) -> bool:
-        name = "\0uvbind failing calls"
         server, client = Pipe(self.loop), Pipe(self.loop)
-        server.bind(name)
-        return self._exchange(server, client, lambda: name)
+        server.bind(NAME)
+        return self._exchange(server, client, lambda: NAME)
 
     def passing(self) -> bool:
         """One end of a pair passes a datagram handle to the other."""
