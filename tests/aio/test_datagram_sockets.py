@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import socket
 import struct
 import sys
@@ -171,7 +172,9 @@ def test_multicast_is_the_sockets_business(run):
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no unix sockets")
 def test_unix_sockets(run, tmp_path):
-    names = [str(tmp_path / "s"), *([b"\0abstract of uvbind\0"] if sys.platform == "linux" else [])]
+    names: list = [str(tmp_path / "s")]
+    if sys.platform == "linux":
+        names.append(b"\0abstract of uvbind\0" + os.urandom(8))
 
     async def main():
         server, asked, name = await endpoint(Echo, family=socket.AF_UNIX, local_addr=names[0])

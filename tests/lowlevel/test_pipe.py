@@ -167,7 +167,7 @@ def test_handles_are_passed_to_who_connects_by_name(loop, peers, abstract):
         pytest.skip("abstract names are Linux's")
     if abstract and uvbind.features()["libuv_compiled"] < "1.46":
         pytest.skip("abstract names need libuv 1.46")
-    name = f"\0uvbind test {os.getpid()}".encode() if abstract else "socket"
+    name = b"\0uvbind test " + os.urandom(8).hex().encode() if abstract else "socket"
     udp = uvbind.UDP(loop)
     udp.bind(("127.0.0.1", 0))
     ours, theirs = uvbind.Pipe(loop), uvbind.Pipe(loop)

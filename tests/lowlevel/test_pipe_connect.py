@@ -16,7 +16,7 @@ import uvbind
 from uvbind import Pipe, UVError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="abstract names are Linux's")
-ABSTRACT = f"\0uvbind test {os.getpid()}".encode()
+ABSTRACT = b"\0uvbind test " + os.urandom(8).hex().encode()
 
 
 def outcome(loop, name):
