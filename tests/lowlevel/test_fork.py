@@ -114,10 +114,10 @@ def test_after_fork_a_child_has_the_handles_of_before(loop: Loop) -> None:
             Poll(loop, ours),
             Signal(loop),
         )
-        timer.start(note, 10)
         poll.start(PollEvent.READABLE, note)
         watcher.start(note, HARMLESS)
         loop.run(RunMode.NOWAIT)
+        timer.start(note, 10)  # the parent does not run before the child has ended
         assert in_child(child) == "['Async', 'Poll', 'Signal', 'Timer']"
         assert loop.run(RunMode.NOWAIT)
         assert set(calls) <= {"Poll", "Timer"}, "the child's wakeups came to its parent"

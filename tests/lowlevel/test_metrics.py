@@ -80,7 +80,7 @@ def test_a_loop_that_is_busy_in_a_callback_is_not_idle(bare: Loop) -> None:
     (inside,) = windows
     assert (inside.idle_time, inside.utilisation) == (0.0, 1.0)
     assert inside.duration >= 0.05
-    assert (bare.metrics() - before).utilisation > 0.5
+    assert (bare.metrics() - before).active_time >= inside.duration
 
 
 def test_what_is_begun_in_a_callback_is_measured_from_there(bare: Loop) -> None:
@@ -105,7 +105,8 @@ def test_configure_begins_measuring_once(bare: Loop) -> None:
     assert 0.0 < first.duration == first.active_time
     bare.configure(metrics_idle_time=True)
     assert bare.metrics().start == first.start
-    assert bare.metrics().end * 1e9 == pytest.approx(Loop.hrtime())
+    before, end, after = Loop.hrtime(), bare.metrics().end, Loop.hrtime()
+    assert before - 1000 <= end * 1e9 <= after + 1000  # nanoseconds; a float has no more digits
 
 
 @pytest.mark.parametrize("watcher", [False, True], ids=["python", "uvbind"])
@@ -115,6 +116,7 @@ def test_a_wait_that_signals_interrupt_is_idle(bare: Loop, watcher: bool) -> Non
     def count(*about: object) -> None:
         signals.append(about)
         if len(signals) == 5:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # or a sixth may come after run()
             bare.stop()
 
     timer = Timer(bare)
