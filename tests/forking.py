@@ -85,7 +85,7 @@ class Forks:
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while not answer.endswith(b"\n"):
-                if not selector.select(60):
+                if not selector.select(300):
                     os.killpg(self._process.pid, signal.SIGKILL)
                     raise TimeoutError("a script does not end")
                 data = os.read(self._process.stdout.fileno(), 1 << 16)

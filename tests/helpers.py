@@ -82,7 +82,7 @@ class Handler:
 def start_guard(loop: Loop) -> Timer:
     """Keep a loop from waiting for ever, by a timer that does not keep it alive."""
     guard = Timer(loop)
-    guard.start(hung, 30_000)
+    guard.start(hung, 60_000)
     guard.unref()
     return guard
 
@@ -244,7 +244,7 @@ def kill(signum: int) -> None:
 def run_python(script: str, *options: str) -> str:
     """Run a script in a process of its own and return what it printed, errors included."""
     command = [sys.executable, *options, "-c", script]
-    done = subprocess.run(command, stdout=-1, stderr=subprocess.STDOUT, text=True, timeout=60)
+    done = subprocess.run(command, stdout=-1, stderr=subprocess.STDOUT, text=True, timeout=180)
     assert done.returncode == 0, done.stdout
     return done.stdout
 

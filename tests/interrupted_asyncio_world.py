@@ -14,12 +14,13 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from interrupted_world import check_nothing_left, descriptors
+from interrupting import LIMIT as SECONDS
 from interrupting import Hung, Injector, Scenario, bounded, is_about, traced
 from plain_sockets import new_pair
 
 import uvbind
 
-LIMIT = 5000  # milliseconds until a loop counts as stuck; a scenario takes a few
+LIMIT = 30_000  # milliseconds until a loop counts as stuck; a scenario takes a few
 LOST = 20  # milliseconds to wait for a task that asyncio too would lose
 # Functions that have a callback in hand, taken from one place and not put into the next.
 IN_HAND = {
@@ -373,7 +374,7 @@ def _play(scenario: Scenario, injector: Injector, objects: list[Any]) -> None:
                         raise
                     world.raised_to_us = True
                 finally:
-                    signal.setitimer(signal.ITIMER_REAL, 10, 1)
+                    signal.setitimer(signal.ITIMER_REAL, SECONDS, 1)
             world.raised_to_us |= out.reached
             steps.close()
             world.finish()

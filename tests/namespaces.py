@@ -57,7 +57,7 @@ class Namespace:
     def run(self, *command: str) -> str:
         """Run a command inside and return what it printed, errors included."""
         done = subprocess.run(
-            self.command(*command), stdout=-1, stderr=subprocess.STDOUT, text=True, timeout=60
+            self.command(*command), stdout=-1, stderr=subprocess.STDOUT, text=True, timeout=180
         )
         assert done.returncode == 0, done.stdout
         return done.stdout

@@ -24,7 +24,7 @@ def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEve
 def run(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Callable[..., Any]:
     """Run a coroutine function in a loop of its own, in debug mode; nothing may go unhandled."""
 
-    def run(main: Callable[[], Coroutine[Any, Any, Any]], timeout: float = 30) -> Any:
+    def run(main: Callable[[], Coroutine[Any, Any, Any]], timeout: float = 60) -> Any:
         loop = new_loop()
         unhandled: list[Any] = []
         loop.set_exception_handler(lambda loop, context: unhandled.append(context))

@@ -81,7 +81,7 @@ def test_an_exception_at_any_line_stops_no_timer_and_strands_no_task(kind, new_l
             with new_pair() as (ours, theirs):
                 tasks = new_tasks(loop, ours, theirs)
                 together = asyncio.gather(*tasks, return_exceptions=True)
-                uvbind.Timer(loop.uv).start(give_up, 5000)
+                uvbind.Timer(loop.uv).start(give_up, 30_000)
                 try:
                     sys.settrace(injected)
                     loop.run_until_complete(together)

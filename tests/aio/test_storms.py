@@ -51,7 +51,7 @@ class Watched:
         self.library = library
         self.file = folder / "faults"
 
-    def run(self, *arguments: object, timeout: float = 60, **environment: str) -> str:
+    def run(self, *arguments: object, timeout: float = 120, **environment: str) -> str:
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
             env={
@@ -77,7 +77,7 @@ def watched(library: Path, tmp_path: Path) -> Watched:
 
 def storm(watched: Watched, names: list[str], loop: str, seed: int, rounds: int, **more: str):
     program = Path(__file__).with_name("storms")
-    timeout = 120 + rounds / 2
+    timeout = 360 + rounds  # longer than the process takes to tell where it hangs
     out = watched.run(program, ",".join(names), loop, seed, rounds, timeout=timeout, **more)
     report = json.loads(out)
     assert report["faults"] == []

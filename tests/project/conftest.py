@@ -92,7 +92,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         for child in children:
             child.kill()
 
-    watchdog = threading.Timer(120, end)  # so that a test that reads from them cannot hang
+    watchdog = threading.Timer(300, end)  # so that a test that reads from them cannot hang
     watchdog.start()
 
     def start(

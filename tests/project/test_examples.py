@@ -16,13 +16,13 @@ def test_tcp_hello_world_talks_to_tcp_echo_server(start):
     port = server.stdout.readline().split()[-1]
     for _ in range(2):
         client = start(EXAMPLES / "tcp_hello_world.py", port)
-        output, errors = client.communicate(timeout=30)
+        output, errors = client.communicate(timeout=120)
         assert (output, errors, client.returncode) == ("Hello, world!", "", 0)
 
 
 def test_tcp_hello_world_says_why_it_failed(start):
     client = start(EXAMPLES / "tcp_hello_world.py", "1")
-    assert client.communicate(timeout=30) == ("", "port 1: connect: connection refused\n")
+    assert client.communicate(timeout=120) == ("", "port 1: connect: connection refused\n")
     assert client.returncode == 1
 
 
@@ -36,7 +36,7 @@ def test_the_readmes_echo_server_works(start, tmp_path):
     (tmp_path / "server.py").write_text(program)
     server = start(tmp_path / "server.py")
     client = start(EXAMPLES / "tcp_hello_world.py", server.stdout.readline().strip())
-    assert client.communicate(timeout=30) == ("Hello, world!", "")
+    assert client.communicate(timeout=120) == ("Hello, world!", "")
 
 
 def test_tcp_echo_server_sends_all_before_it_closes(start):

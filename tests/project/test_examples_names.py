@@ -112,7 +112,7 @@ def saying(answer: bytes) -> Iterator[int]:
 
 
 def finish(child):
-    output, errors = child.communicate(timeout=60)
+    output, errors = child.communicate(timeout=120)
     return output, errors, child.returncode
 
 

@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def finish(child):
-    output, errors = child.communicate(timeout=60)
+    output, errors = child.communicate(timeout=120)
     return output, errors, child.returncode
 
 

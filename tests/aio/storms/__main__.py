@@ -103,7 +103,7 @@ def main() -> None:
     storms = storms_of(names)
     # Processes that this one starts are to have those libraries only that came before ours.
     os.environ["LD_PRELOAD"] = os.environ["LD_PRELOAD"].rpartition(" ")[0]
-    faulthandler.dump_traceback_later(60 + rounds / 5, exit=True)
+    faulthandler.dump_traceback_later(300 + rounds, exit=True)
     if hasattr(faulthandler, "register"):
         file = os.open(os.environ["DESCRIPTOR_FAULTS"], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         faulthandler.register(signal.SIGURG, file, all_threads=False)

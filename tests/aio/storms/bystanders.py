@@ -96,7 +96,7 @@ async def through_datagrams(world: World) -> None:
     for number in range(chance.randrange(1, 6)):
         receiver.came.clear()
         two.sendto(frame(tag, number, chance.randrange(1000)))
-        await asyncio.wait_for(receiver.came.wait(), 10)
+        await asyncio.wait_for(receiver.came.wait(), LONG)
         world.counts["echoes"] += 1
     for each in (one, two):
         each.close()

@@ -25,7 +25,7 @@ def streams(request):
 def run(request, new_loop):
     """As the other tests' `run`; out of debug mode too, where tasks go on at once."""
 
-    def run(main, timeout=30):
+    def run(main, timeout=60):
         loop = new_loop()
         unhandled = []
         loop.set_exception_handler(lambda loop, context: unhandled.append(context))
