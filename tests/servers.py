@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -26,11 +27,17 @@ def installed(program: str, package: str) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens to, for servers that cannot choose one themselves."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that nobody has, for servers that cannot choose one themselves.
+
+    It is below those that the system gives to whoever asks for any.
+    """
+    ports = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(ports.read_text().split()[0]) if ports.exists() else 32768
+    while True:
+        port = random.SystemRandom().randrange(first // 2, first)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def answers(port: int, host: str = "127.0.0.1") -> Callable[[], bool]:

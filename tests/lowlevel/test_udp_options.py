@@ -25,8 +25,11 @@ def test_reuseaddr_lets_two_bind(loop):
 
 def test_ipv6only_leaves_ipv4_to_others(loop):
     ipv6, ipv4 = uvbind.UDP(loop), uvbind.UDP(loop)
-    ipv6.bind(("::", 0), ipv6only=True)
-    ipv4.bind(("127.0.0.1", ipv6.getsockname()[1]))
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as both:
+        both.bind(("::", 0))  # a port that nobody has in either family
+        port = both.getsockname()[1]
+    ipv6.bind(("::", port), ipv6only=True)
+    ipv4.bind(("127.0.0.1", port))
     with pytest.raises(uvbind.UVError, match="invalid argument"):
         uvbind.UDP.bind(ipv4, LOCALHOST, ipv6only=True)
     for udp in (ipv6, ipv4):
