@@ -60,20 +60,26 @@ class Relay:
             timeout = None
             if self._waiting:
                 timeout = max(0.0, self._waiting[0][0] - time.monotonic()) * 1000
-            for fd, _ in poll.poll(timeout):
-                if fd not in self._across:
-                    return
+            ready = [fd for fd, _ in poll.poll(timeout)]
+            if sys.stdin.fileno() in ready:
+                for fd in self._across:  # what came before the end counts
+                    while self._take(fd):
+                        pass
+                self._give()
+                return
+            for fd in ready:
                 self._take(fd)
             self._give()
 
-    def _take(self, fd: int) -> None:
-        """Take a packet that a device sends, and decide what becomes of it."""
+    def _take(self, fd: int) -> bool:
+        """Take a packet that a device sends, and decide what becomes of it; tell whether one was
+        there."""
         try:
             packet = os.read(fd, 1 << 16)
-        except OSError:  # the device is down
-            return
+        except OSError:  # the device has none, or is down
+            return False
         if packet[0] >> 4 != 4:
-            return  # what the kernel sends unasked, over IPv6
+            return True  # what the kernel sends unasked, over IPv6
         options, chance = self._options, self._random
         lost, twice = chance.random() < options.loss, chance.random() < options.duplication
         late = [options.delay + chance.random() * options.jitter for _ in range(2)]
@@ -87,6 +93,7 @@ class Relay:
                 due = time.monotonic() + milliseconds / 1000
                 heapq.heappush(self._waiting, (due, self._number, self._across[fd], packet))
         self._number += 1
+        return True
 
     def _give(self) -> None:
         """Give those packets to their devices that are due."""

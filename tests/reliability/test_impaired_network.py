@@ -108,7 +108,7 @@ def test_connections_are_aborted_in_the_middle():
 
 def test_connecting_to_a_host_that_does_not_answer_can_be_given_up():
     with network() as perfect:
-        said = perfect.run("unreachable", 0.05)
+        said = perfect.run("unreachable", 0.5)
         counts = perfect.end()
     assert {fact["way"]: fact["end"] for fact in said} == {
         "with_a_timeout": "TimeoutError",
@@ -122,7 +122,7 @@ def test_connecting_to_a_host_that_does_not_answer_can_be_given_up():
 def test_datagrams_that_arrive_are_whole():
     with network(*IMPAIRED) as impaired:
         with impaired.serving() as said_by_server:
-            (counts,) = impaired.run("datagrams", DATAGRAMS)
+            (counts,) = impaired.run("datagrams", DATAGRAMS, 0.5)
         relayed = impaired.end()
     assert said_by_server == []
     assert counts["sent"] == counts["answered"] + counts["given up"] == DATAGRAMS
@@ -136,7 +136,7 @@ def test_datagrams_that_arrive_are_whole():
 def test_a_tampered_echo_is_found_out():
     with network() as perfect, perfect.serving(tampers=True):
         said = perfect.run("echo", 1, SIZE)
-        (counts,) = perfect.run("datagrams", 50)
+        (counts,) = perfect.run("datagrams", 50, 0.5)
     assert in_order(said) == of_both_layers(1, bytes=SIZE, same=False)
     assert counts["wrong"] > 0 and counts["answered"] == 0
 
@@ -144,7 +144,7 @@ def test_a_tampered_echo_is_found_out():
 def test_a_perfect_network_loses_nothing():
     with network() as perfect:
         with perfect.serving():
-            perfect.run("datagrams", 100)
+            perfect.run("datagrams", 100, 30.0)
         counts = perfect.end()
     assert not counts["lost"] + counts["duplicated"] + counts["reordered"]
     assert counts["relayed"] == 200
