@@ -182,8 +182,8 @@ def test_server_that_trickles(load: Load) -> None:
     ("host", "error"), [("127.0.0.1", "ECONNREFUSED"), ("not.numeric", "EINVAL")]
 )
 def test_no_listener(load: Load, host: str, error: str) -> None:
-    with socket.socket() as sock:
+    with socket.socket() as sock:  # it has the port, and does not listen
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    with pytest.raises(BenchError, match=f"^nobody: {error}: "):
-        load.connect_tcp("nobody", port, connections=3, size=1000, host=host)
+        with pytest.raises(BenchError, match=f"^nobody: {error}: "):
+            load.connect_tcp("nobody", port, connections=3, size=1000, host=host)

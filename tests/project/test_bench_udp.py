@@ -18,6 +18,10 @@ from uvbind._bench.workloads import LOOPS
 
 # Far more than needed, far less than for ever.
 TIMEOUT = 60.0
+# The load takes a datagram for lost whose answer does not come in a hundredth of its timeout, in
+# which a server may wait for a processor: where none is lost, and where each costs the time.
+NONE_IS_LOST = 300.0
+SOME_ARE_LOST = 100.0
 
 Answer = Callable[[int, bytes], Iterable[bytes]]
 
@@ -62,7 +66,7 @@ def test_exact_number_of_datagrams(load: Load, host: str, window: int, size: int
             port = stack.enter_context(serving(echo, host))
         except OSError:
             pytest.skip(f"{host} is not available")
-        load.connect_udp("echo", port, window, 1, size, host=host, timeout=TIMEOUT)
+        load.connect_udp("echo", port, window, 1, size, host=host, timeout=NONE_IS_LOST)
         for messages in (1, 300):
             result = load.run(seconds=TIMEOUT, messages=messages)
             assert result["sent"] == result["messages"] == messages
@@ -84,7 +88,7 @@ def test_the_window_is_kept_full(load: Load) -> None:
         return replies
 
     with serving(answer) as port:
-        load.connect_udp("hesitant", port, 5, 1, 64, timeout=TIMEOUT)
+        load.connect_udp("hesitant", port, 5, 1, 64, timeout=NONE_IS_LOST)
         result = load.run(seconds=TIMEOUT, messages=50)
         assert (result["messages"], result["lost"]) == (50, 0)
         load.disconnect()
@@ -92,7 +96,7 @@ def test_the_window_is_kept_full(load: Load) -> None:
 
 def test_run_for_a_time(load: Load) -> None:
     with serving(echo) as port:
-        load.connect_udp("echo", port, 2, 1, 100)
+        load.connect_udp("echo", port, 2, 1, 100, timeout=NONE_IS_LOST)
         result = load.run(seconds=0.05)
         assert result["messages"] > 0
         assert result["seconds"] >= 0.05
@@ -104,7 +108,7 @@ def test_what_is_lost_is_counted_and_replaced(load: Load) -> None:
         return [] if index % 5 == 0 else [data]
 
     with serving(drop) as port:
-        load.connect_udp("lossy", port, 4, 1, 64, timeout=2.0)
+        load.connect_udp("lossy", port, 4, 1, 64, timeout=SOME_ARE_LOST)
         result = load.run(seconds=TIMEOUT, messages=20)
         assert (result["sent"], result["messages"], result["lost"]) == (20, 16, 4)
         load.disconnect()
@@ -120,7 +124,7 @@ def test_what_is_late_is_not_lost(load: Load) -> None:
         return [*held, data]
 
     with serving(hold_the_first) as port:
-        load.connect_udp("late", port, 1, 1, 64, timeout=2.0)
+        load.connect_udp("late", port, 1, 1, 64, timeout=SOME_ARE_LOST)
         # The second takes the place of the first, which is given up by then.
         result = load.run(seconds=TIMEOUT, messages=2)
         assert (result["messages"], result["lost"]) == (2, 0)
@@ -157,7 +161,7 @@ LIES = [flip_a_bit, cut_short, one_byte_too_many, twice, another_number, nothing
 @pytest.mark.parametrize("answer", LIES)
 def test_wrong_datagrams_are_found(load: Load, answer: Answer) -> None:
     with serving(answer) as port:
-        load.connect_udp("liar", port, 2, 1, 64, timeout=2.0)
+        load.connect_udp("liar", port, 2, 1, 64, timeout=5.0)
         with pytest.raises(BenchError, match=r"^liar: \d+ reads did not hold what was sent"):
             load.run(seconds=TIMEOUT, messages=20)
         load.disconnect()
@@ -167,20 +171,21 @@ def test_sink_that_answers_is_found(load: Load) -> None:
     with serving(echo) as port:
         load.connect_udp("echo", port, 2, 0, 64)
         with pytest.raises(BenchError, match=r"^echo: \d+ reads did not hold what was sent"):
-            load.run(seconds=0.2)
+            for _ in range(100):  # until the first answer has come
+                load.run(seconds=0.2)
         load.disconnect()
 
 
 @pytest.mark.parametrize("copies", [2, 3, 4])
 def test_copies_are_counted(load: Load, copies: int) -> None:
     with serving(lambda index, data: [data] * copies) as port:
-        load.connect_udp("source", port, 1, 3, 64, timeout=2.0)
+        load.connect_udp("source", port, 1, 3, 64, timeout=SOME_ARE_LOST)
         if copies > 3:
             with pytest.raises(BenchError, match=r"^source: \d+ reads"):
                 load.run(seconds=TIMEOUT, messages=10)
         else:
-            result = load.run(seconds=TIMEOUT, messages=10)
-            assert (result["messages"], result["lost"]) == (10 * copies, 10 * (3 - copies))
+            result = load.run(seconds=TIMEOUT, messages=2)
+            assert (result["messages"], result["lost"]) == (2 * copies, 2 * (3 - copies))
         load.disconnect()
 
 
@@ -216,7 +221,7 @@ def test_senseless_jobs(load: Load, job: tuple[Any, ...]) -> None:
 def test_servers_do_what_they_are_for(load: Load, name: str, answers: int) -> None:
     with Server(name, "udp_servers", answers) as server:
         server.ready()
-        load.connect_udp(name, server.port, 2, answers, 64, timeout=TIMEOUT)
+        load.connect_udp(name, server.port, 2, answers, 64, timeout=NONE_IS_LOST)
         # Few enough for any receive buffer, when nobody waits for answers.
         result = load.run(seconds=TIMEOUT, messages=20)
         assert (result["sent"], result["messages"], result["lost"]) == (20, 20 * answers, 0)
