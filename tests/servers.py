@@ -79,7 +79,7 @@ def running(
             line, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not ready():
             with suppress(subprocess.TimeoutExpired):
                 server.wait(0.02)
@@ -90,7 +90,7 @@ def running(
     finally:
         server.terminate()
         try:
-            server.wait(10)
+            server.wait(60)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()

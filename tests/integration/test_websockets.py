@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 from helpers import MEGABYTES
@@ -84,6 +85,9 @@ def test_a_slow_reader_holds_the_writer_back(run):
                 sent += 1
 
         async with serving(handler, compression=None) as url, connect(url) as client:
+            # Otherwise the system may take tens of megabytes for who does not read.
+            sock = client.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             while sent == 0:
                 await asyncio.sleep(0)
             for _ in range(1000):
