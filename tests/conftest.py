@@ -42,7 +42,9 @@ pytest.register_assert_rewrite(
     "tls_clients",
 )
 
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("untimed")
 
 PYPY = sys.implementation.name == "pypy"
@@ -94,7 +96,7 @@ def leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert left == [], "loops that were not closed"
     assert swallowed == [], "exceptions that went nowhere"
     for thread in set(threading.enumerate()) - threads:
-        thread.join(5)  # asyncio's, which has waited for a child, may be about to end
+        thread.join(30)  # asyncio's, which has waited for a child, may be about to end
     assert set(threading.enumerate()) <= threads, "threads that go on"
     assert new_descriptors() == {}, "descriptors that were not closed"
 
