@@ -1,178 +1,209 @@
-"""Count the user-space instructions of one message of a server or one callback, with callgrind.
+"""Count the user-space instructions that a message or a callback costs each loop, with callgrind.
 
-A count does not depend on what else the machine does, so it shows differences that times on a
-shared machine do not. Each server runs under valgrind twice, with a smaller and a larger number of
-messages; the difference of the totals over the difference of the messages leaves out starting,
-connecting and ending. The load generator runs outside valgrind and is always ahead of the server,
-which so finds all its connections readable in each turn of its loop, or a batch of datagrams.
-The workloads of scheduling.py have no load: there a message is a callback.
+A count hardly depends on what else the machine does, so it shows differences that times on a shared
+machine do not. Servers run in lockstep with their load: the load sends a message on each of ten
+connections, or a batch of datagrams, while the server waits, so each turn of the server's loop
+finds all of them. Timers follow a clock that moves with the program alone. So two runs differ by
+less than 1 %; --runs 2 shows by how much.
 
-    python benchmarks/instructions.py [WORKLOAD] [--messages N] [--size BYTES] [--in-flight N]
+    python benchmarks/instructions.py [WORKLOAD ...] [--contenders NAME ...] [--json FILE]
+    python benchmarks/instructions.py --update benchmarks/instructions.json
+    python benchmarks/instructions.py --check benchmarks/instructions.json
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import dataclasses
 import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import loads
 import scheduling
+from counting import Counter, Workload
+from ratios import OURS, REFERENCE, Counts, Record, check, here, spread, table
 
-from uvbind._bench.contenders import BenchError, Server, installed
-from uvbind._bench.load import Load
-from uvbind._bench.workloads import WORKLOADS, Served
+from uvbind._bench.contenders import BenchError, installed
 
-CONTENDERS = ("uvbind", "uvbind.aio", "rloop", "uvloop", "asyncio")
-# By then whatever is made on first use is made, and the interpreter has specialised its code.
-FIRST_MESSAGES = 2000
-# Under valgrind a start takes seconds.
-TIMEOUT = 120.0
-# What a sink's receive buffer has room for, and how long that may take it.
-PORTION, PAUSE = 64, 0.1
+LOOPS = (OURS, "rloop", REFERENCE, "asyncio")
+CONTENDERS = ("uvbind", *LOOPS)
+CONNECTIONS = 10
+KIB = 1024
 
 
-def drive(load: Load, server: Server, messages: int) -> int:
-    """Have so many messages served; returns how many it were."""
-    sent, done = 0, 0
-    while sent < messages:
-        result = load.run(10 * TIMEOUT, messages - sent if done else min(messages, PORTION))
-        sent += int(result["sent"])
-        done += int(result["messages"])
-        if not done:  # a sink, which nothing comes back from
-            time.sleep(PAUSE)
-    return done or server.tally()["received"]
+def served(
+    title: str,
+    program: str,
+    load: Callable[[], loads.Load],
+    messages: int = 2000,
+    contenders: Sequence[str] = LOOPS,
+) -> Workload:
+    return Workload(title, tuple(program.split()), tuple(contenders), messages, load)
 
 
-def valgrind_in(folder: str) -> tuple[list[str], Path]:
-    """Return the command that has valgrind run another command, and the file it writes."""
-    output = Path(folder, "callgrind.out")
-    command = [
-        "valgrind",
-        "--tool=callgrind",
-        "--trace-children=no",
-        f"--callgrind-out-file={output}",
-        f"--log-file={folder}/log",  # it warns of system calls it does not know
-    ]
-    return command, output
+def alone(title: str, program: str) -> Workload:
+    return Workload(title, (program,), LOOPS, 10 * scheduling.AT_ONCE)
 
 
-def total_in(output: Path, name: str) -> int:
-    totals = re.search(r"^totals: (\d+)", output.read_text(encoding="utf-8"), re.MULTILINE)
-    if totals is None:
-        raise BenchError(f"{name}: callgrind wrote no total")
-    return int(totals.group(1))
+ECHO = partial(loads.TCP, CONNECTIONS, KIB)
+LARGE = partial(loads.TCP, CONNECTIONS, 100 * KIB)
+STREAMS = served("asyncio streams 1 KiB", "streams", ECHO)
+WORKLOADS = {
+    "tcp-echo": served("TCP echo 1 KiB, Protocol", "protocol", ECHO, contenders=CONTENDERS),
+    "tcp-echo-buffered": served("TCP echo 1 KiB, BufferedProtocol", "buffered", ECHO),
+    "tcp-echo-100k": served(
+        "TCP echo 100 KiB, Protocol", "protocol", LARGE, 500, contenders=CONTENDERS
+    ),
+    "streams": STREAMS,
+    # The other contenders have no streams of their own.
+    "own-streams": dataclasses.replace(
+        STREAMS, title="uvbind.start_server streams 1 KiB", our_program=("own-streams",)
+    ),
+    "sockets": served("sock_recv, sock_sendall 1 KiB", "sockets", ECHO),
+    "sockets-100k": served("sock_recv, sock_sendall 100 KiB", "sockets", LARGE, 500),
+    # rloop has no TLS.
+    "tls-echo": served(
+        "TLS echo 1 KiB",
+        "tls",
+        partial(loads.TLS, CONNECTIONS, KIB),
+        contenders=(OURS, REFERENCE, "asyncio"),
+    ),
+    "connect": served(
+        "connect, echo 64 B, close",
+        "protocol",
+        partial(loads.Connections, CONNECTIONS, 64),
+        500,
+        contenders=CONTENDERS,
+    ),
+    "udp-echo": served(
+        "UDP echo 64 B", "udp", partial(loads.UDP, CONNECTIONS, 64, 1), contenders=CONTENDERS
+    ),
+    "udp-sink": served(
+        "UDP sink 64 B", "udp", partial(loads.UDP, CONNECTIONS, 64, 0), contenders=CONTENDERS
+    ),
+    "udp-source": served(
+        "UDP source 1,200 B",
+        "udp",
+        partial(loads.UDP, 2, 1200, 32),
+        6400,
+        contenders=CONTENDERS,
+    ),
+    "udp-source-connected": served(
+        "UDP source 1,200 B, connected", "udp-connected", partial(loads.UDP, 2, 1200, 32), 6400
+    ),
+    "call-soon": alone("call_soon, 1,000 a turn", "call-soon"),
+    "call-soon-one": alone("call_soon, one a turn", "call-soon-one"),
+    "sleep-0": alone("sleep(0)", "sleep-0"),
+    "timer-fired": alone("call_later, fired, one at a time", "timer-fired"),
+    "timers-fired": alone("call_later, fired, 1,000 at once", "timers-fired"),
+    "timer-cancelled": alone("call_later, cancelled, one a turn", "timer-cancelled"),
+    "timers-cancelled": alone("call_later, cancelled, 1,000 at once", "timers-cancelled"),
+    "call-soon-threadsafe": alone("call_soon_threadsafe, 1,000 at once", "call-soon-threadsafe"),
+}
 
 
-def total_instructions(
-    workload: Served, name: str, values: dict[str, int], messages: int
-) -> tuple[int, int]:
-    """Return all that the server's process executed to start, serve and end; and the messages."""
-    with tempfile.TemporaryDirectory() as folder:
-        valgrind, output = valgrind_in(folder)
-        with Load() as load, workload.server(name, valgrind) as server:
-            server.ready(TIMEOUT)
-            workload.connect(load, server, {**values, "timeout": TIMEOUT})
-            done = drive(load, server, messages)
-            load.disconnect()
-            if server.close(TIMEOUT) != 0:
-                raise BenchError(f"{name}: did not end in order")
-        return total_in(output, name), done
+def count(names: Sequence[str], contenders: Sequence[str], jobs: int, runs: int) -> list[Counts]:
+    """Count the workloads for each contender, and again for so many runs."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
+        counter = Counter(Path(folder))
+        pending: list[dict[tuple[str, str], Future[float]]] = []
+        for _ in range(runs):
+            shared: dict[object, Future[float]] = {}  # a contender may do the same in two workloads
+            pending.append({})
+            for name in names:
+                for contender in contenders:
+                    workload = WORKLOADS[name].of(contender)
+                    if contender not in workload.contenders:
+                        continue
+                    key = (contender, workload.program, workload.load)
+                    if key not in shared:
+                        shared[key] = pool.submit(counter.count, workload, contender)
+                    pending[-1][name, contender] = shared[key]
+        try:
+            return [results(run) for run in pending]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def per_callback(workload: str, name: str, callbacks: int) -> float:
-    """Return the instructions of one callback of a program of scheduling.py."""
-    totals: list[int] = []
-    for count in (FIRST_MESSAGES, FIRST_MESSAGES, FIRST_MESSAGES + callbacks):
-        program = [sys.executable, scheduling.__file__, name, workload, str(count)]
-        with tempfile.TemporaryDirectory() as folder:
-            valgrind, output = valgrind_in(folder)
-            done = subprocess.run([*(valgrind if totals else []), *program])
-            if done.returncode != 0:
-                raise BenchError(f"{name}: did not end in order")
-            # The first has every module compiled.
-            totals.append(total_in(output, name) if totals else 0)
-    return (totals[2] - totals[1]) / callbacks
-
-
-def per_message(workload: Served, name: str, values: dict[str, int], messages: int) -> float:
-    """Return the instructions of one message."""
-    with workload.server(name) as server:  # so that both runs below find every module compiled
-        server.ready()
-    first, first_done = total_instructions(workload, name, values, FIRST_MESSAGES)
-    both, both_done = total_instructions(workload, name, values, FIRST_MESSAGES + messages)
-    return (both - first) / (both_done - first_done)
-
-
-def count(arguments: argparse.Namespace) -> dict[str, float]:
-    """Count for every contender that is installed, and print each as it comes."""
-    if arguments.workload in scheduling.WORKLOADS:
-        print(f"Instructions per callback, {arguments.workload}:")
-        return each(
-            scheduling.CONTENDERS,
-            lambda name: per_callback(arguments.workload, name, arguments.messages),
-        )
-    workload = WORKLOADS[arguments.workload]
-    assert isinstance(workload, Served)
-    values = dict(workload.cases[0].values)
-    varied = next(key for key in values if key != "size")
-    values.update({"size": arguments.size, varied: arguments.in_flight})
-    print(f"Instructions per message, {workload.name}, {values}:")
-    return each(CONTENDERS, lambda name: per_message(workload, name, values, arguments.messages))
-
-
-def each(contenders: Sequence[str], count: Callable[[str], float]) -> dict[str, float]:
-    counts = {}
-    for name in contenders:
-        if not installed(name):
-            print(f"{name:<10} not installed")
-            continue
-        counts[name] = count(name)
-        print(f"{name:<10} {counts[name]:>10,.0f}", flush=True)
+def results(pending: dict[tuple[str, str], Future[float]]) -> Counts:
+    counts: Counts = {}
+    for (name, contender), future in pending.items():
+        counts.setdefault(name, {})[contender] = future.result()
+        print(f"{name}, {contender}: {future.result():,.0f}", file=sys.stderr, flush=True)
     return counts
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "workload",
-        nargs="?",
-        default="tcp-echo",
-        choices=[
-            *(name for name, workload in WORKLOADS.items() if isinstance(workload, Served)),
-            *scheduling.WORKLOADS,
-        ],
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0],
+        epilog=f"Workloads: {', '.join(WORKLOADS)}. All of them unless some are named.",
     )
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD")
     parser.add_argument(
-        "--messages", type=int, default=10_000, metavar="N", help="how many more in the second run"
+        "--contenders",
+        nargs="+",
+        choices=CONTENDERS,
+        metavar="NAME",
+        help=f"some of {', '.join(CONTENDERS)}; all that are installed unless some are named",
     )
-    parser.add_argument("--size", type=int, default=1024, metavar="BYTES", help="of a message")
-    parser.add_argument("--in-flight", type=int, default=10, metavar="N", help="messages at once")
+    cpus = os.cpu_count() or 1
+    parser.add_argument("--jobs", type=int, default=cpus, metavar="N", help="programs at a time")
+    parser.add_argument("--runs", type=int, default=1, metavar="N", help="show how far they differ")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts there")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--update", type=Path, metavar="FILE", help="put the counts and ratios into that file"
+    )
+    parser.add_argument(
+        "--check",
+        type=Path,
+        metavar="FILE",
+        help=f"fail when a ratio of {OURS} to {REFERENCE} is more than 5 %% worse than there",
+    )
+    parsed = parser.parse_args(arguments)
+    for name in parsed.workloads:
+        if name not in WORKLOADS:
+            parser.error(f"no workload {name!r}; there are {', '.join(WORKLOADS)}")
+    return parsed
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
     if shutil.which("valgrind") is None:
         print("valgrind is missing; install it, as with: apt-get install valgrind", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory() as cache:
-        # What compiling modules and hashing strings cost must not differ between two runs.
-        os.environ.update(PYTHONHASHSEED="0", PYTHONPYCACHEPREFIX=cache)
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        try:
-            counts = count(arguments)
-        except BenchError as error:
-            print(error, file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            return 130
+    wanted = arguments.contenders or ([OURS, REFERENCE] if arguments.check else CONTENDERS)
+    contenders = [name for name in CONTENDERS if name in wanted and installed(name)]
+    for name in sorted(set(wanted) - set(contenders)):
+        print(f"{name} is not installed: left out", file=sys.stderr)
+    names = arguments.workloads or list(WORKLOADS)
+    try:
+        runs = count(names, contenders, arguments.jobs, arguments.runs)
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    titles = {name: WORKLOADS[name].title for name in names}
+    print(table(runs[0], titles, contenders))
+    if len(runs) > 1:
+        print(spread(runs))
+    record = Record(runs[0], here(contenders))
     if arguments.json:
-        arguments.json.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+        record.write(arguments.json)
+    if arguments.update:
+        record.added_to(arguments.update).write(arguments.update)
+    if arguments.check:
+        return check(record, Record.read(arguments.check), names, arguments.check)
     return 0
 
 

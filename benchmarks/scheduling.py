@@ -1,19 +1,24 @@
 """Programs that schedule callbacks, for instructions.py to count what one callback costs a loop.
 
-python benchmarks/scheduling.py CONTENDER WORKLOAD COUNT
+python benchmarks/scheduling.py CONTENDER WORKLOAD COUNT, with lockstep.c preloaded
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import importlib
 import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from settling import settle
+
 AT_ONCE = 1000  # callbacks of a turn, where there are many
+FIRST = 2 * AT_ONCE  # by then CPython has specialised the code
 NEXT_TIMER = 0.001  # seconds
+NEVER = 1000.0  # seconds
 
 Loop = Any
 
@@ -90,6 +95,7 @@ async def timers_cancelled(loop: Loop, count: int) -> None:
 
 async def call_soon_threadsafe(loop: Loop, count: int) -> None:
     """Many callbacks from another thread, which then waits for them."""
+    sys.setswitchinterval(NEVER)  # or how many the loop finds would depend on time
     done, called = loop.create_future(), threading.Semaphore(0)
 
     def call() -> None:
@@ -117,13 +123,20 @@ WORKLOADS: dict[str, Workload] = {
     "timers-cancelled": timers_cancelled,
     "call-soon-threadsafe": call_soon_threadsafe,
 }
-CONTENDERS = ("uvbind.aio", "rloop", "uvloop", "asyncio")
 
 
 def main() -> None:
+    """Have the second and the third run counted; the difference leaves out starting a run."""
     contender, workload, count = sys.argv[1:]
+    lockstep = ctypes.PyDLL(None)
     loop = importlib.import_module(contender).new_event_loop()
-    loop.run_until_complete(WORKLOADS[workload](loop, int(count)))
+    loop.run_until_complete(WORKLOADS[workload](loop, FIRST))
+    settle()
+    for callbacks in (AT_ONCE, AT_ONCE + int(count)):
+        run = WORKLOADS[workload](loop, callbacks)
+        lockstep.uvbind_count()
+        loop.run_until_complete(run)
+        lockstep.uvbind_counted()
     loop.close()
 
 
