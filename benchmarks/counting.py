@@ -42,6 +42,9 @@ class Workload:
     messages: int
     load: Callable[[], Load] | None = None
     our_program: tuple[str, ...] = ()  # where it is another for the loop of ours
+    # Each has other addresses of objects. CPython's cache of methods is indexed by addresses: in
+    # some layouts two methods that a message needs take the same place there, over and over.
+    layout: int = 0
 
     def of(self, contender: str) -> Workload:
         """Return the workload as a contender runs it."""
@@ -69,7 +72,9 @@ class Counter:
 
     def count_alone(self, folder: Path, workload: Workload, contender: str) -> float:
         (name,) = workload.program
-        tool = self.tool(folder, *(["UVBIND_CLOCK=1"] if name != "call-soon-threadsafe" else []))
+        tool = self.tool(
+            folder, workload, *(["UVBIND_CLOCK=1"] if name != "call-soon-threadsafe" else [])
+        )
         program = [sys.executable, scheduling.__file__, contender, name, str(workload.messages)]
         try:
             subprocess.run([*tool, *program], timeout=TIMEOUT, check=True)
@@ -83,7 +88,9 @@ class Counter:
         program += [str(self.certificate)] if "tls" in workload.program else load.arguments
         batches = max(1, workload.messages // load.batch)
         with contextlib.closing(load), contextlib.closing(Lockstep(folder)) as step:
-            tool = self.tool(folder, *(f"{name}={path}" for name, path in step.pipes.items()))
+            tool = self.tool(
+                folder, workload, *(f"{name}={path}" for name, path in step.pipes.items())
+            )
             with Child(contender, [*tool, *program]) as server:
                 port = server.receive(TIMEOUT)["port"]
                 try:
@@ -101,13 +108,14 @@ class Counter:
                     raise BenchError(f"{contender}, {workload.title}: did not end in order")
         return total(folder, contender, 1) / (batches * load.batch)
 
-    def tool(self, folder: Path, *variables: str) -> list[str]:
+    def tool(self, folder: Path, workload: Workload, *variables: str) -> list[str]:
         """Return the command that runs another one under callgrind."""
         return [
             "env",
             f"LD_PRELOAD={self.library}",
             "PYTHONHASHSEED=0",
             *variables,
+            *(f"UVBIND_LAYOUT_{number}=" for number in range(workload.layout)),
             "valgrind",
             "--tool=callgrind",
             "--instr-atstart=no",

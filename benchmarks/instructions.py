@@ -27,13 +27,14 @@ from pathlib import Path
 import loads
 import scheduling
 from counting import Counter, Workload
-from ratios import OURS, REFERENCE, Counts, Record, check, here, spread, table
+from ratios import OURS, REFERENCE, Counts, Record, check, here, least, spread, table, worse
 
 from uvbind._bench.contenders import BenchError, installed
 
 LOOPS = (OURS, "rloop", REFERENCE, "asyncio")
 CONTENDERS = ("uvbind", *LOOPS)
 CONNECTIONS = 10
+LAYOUTS = 3  # in so many more a ratio that is worse is counted again
 KIB = 1024
 
 
@@ -108,20 +109,22 @@ WORKLOADS = {
 }
 
 
-def count(names: Sequence[str], contenders: Sequence[str], jobs: int, runs: int) -> list[Counts]:
-    """Count the workloads for each contender, and again for so many runs."""
+def count(
+    names: Sequence[str], contenders: Sequence[str], jobs: int, layouts: Sequence[int]
+) -> list[Counts]:
+    """Count the workloads for each contender, in each layout."""
     with (
         tempfile.TemporaryDirectory() as folder,
         ThreadPoolExecutor(jobs) as pool,
     ):
         counter = Counter(Path(folder))
         pending: list[dict[tuple[str, str], Future[float]]] = []
-        for _ in range(runs):
+        for layout in layouts:
             shared: dict[object, Future[float]] = {}  # a contender may do the same in two workloads
             pending.append({})
             for name in names:
                 for contender in contenders:
-                    workload = WORKLOADS[name].of(contender)
+                    workload = dataclasses.replace(WORKLOADS[name].of(contender), layout=layout)
                     if contender not in workload.contenders:
                         continue
                     key = (contender, workload.program, workload.load)
@@ -187,23 +190,29 @@ def main() -> int:
         print(f"{name} is not installed: left out", file=sys.stderr)
     names = arguments.workloads or list(WORKLOADS)
     try:
-        runs = count(names, contenders, arguments.jobs, arguments.runs)
+        runs = count(names, contenders, arguments.jobs, range(arguments.runs))
+        record = Record(least(runs), here(contenders))
+        if arguments.check:
+            committed = Record.read(arguments.check)
+            for layout in range(arguments.runs, arguments.runs + LAYOUTS):
+                if again := worse(record, committed, names):
+                    more = count(again, contenders, arguments.jobs, [layout])
+                    record = Record(least([record.counts, *more]), record.versions)
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     titles = {name: WORKLOADS[name].title for name in names}
-    print(table(runs[0], titles, contenders))
+    print(table(record.counts, titles, contenders))
     if len(runs) > 1:
         print(spread(runs))
-    record = Record(runs[0], here(contenders))
     if arguments.json:
         record.write(arguments.json)
     if arguments.update:
         record.added_to(arguments.update).write(arguments.update)
     if arguments.check:
-        return check(record, Record.read(arguments.check), names, arguments.check)
+        return check(record, committed, names, arguments.check)
     return 0
 
 

@@ -46,6 +46,17 @@ def table(counts: Counts, titles: Mapping[str, str], contenders: Sequence[str]) 
     return "\n".join([rows[0], "|---|" + "--:|" * len(contenders), *rows[1:]])
 
 
+def least(runs: Sequence[Counts]) -> Counts:
+    """Return the least of each count: an unlucky layout of memory only adds to it."""
+    counts: Counts = {}
+    for run in runs:
+        for name, of_workload in run.items():
+            so_far = counts.setdefault(name, {})
+            for contender, count in of_workload.items():
+                so_far[contender] = min(count, so_far.get(contender, count))
+    return counts
+
+
 def spread(runs: Sequence[Counts]) -> str:
     """Say how far the counts of several runs are apart."""
     apart = {}
@@ -141,6 +152,16 @@ def verdicts(now: Record, committed: Record, names: Sequence[str]) -> tuple[list
             elif after < before * (1 - BOUND):
                 better.append(text)
     return wrong, better
+
+
+def worse(now: Record, committed: Record, names: Sequence[str]) -> list[str]:
+    """Return the workloads whose ratio is worse than the bound allows."""
+    before, after = committed.ratios, now.ratios
+    return [
+        name
+        for name in names
+        if name in before and name in after and after[name] > before[name] * (1 + BOUND)
+    ]
 
 
 def check(now: Record, committed: Record, names: Sequence[str], path: Path) -> int:

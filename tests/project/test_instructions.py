@@ -88,6 +88,16 @@ def test_nothing_to_compare_with_is_wrong(now, committed, text):
     assert ratios.verdicts(now, committed, ["echo"]) == ([text], [])
 
 
+def test_what_is_worse_is_counted_again_and_the_least_count_stands():
+    assert ratios.worse(record(0.88), record(0.8), ["echo", "other"]) == ["echo"]
+    assert ratios.worse(record(0.83), record(0.8), ["echo"]) == []
+    runs = [
+        {"echo": {"uvloop": 4.0, "rloop": 7.0}},
+        {"echo": {"uvloop": 5.0}, "new": {"rloop": 1.0}},
+    ]
+    assert ratios.least(runs) == {"echo": {"uvloop": 4.0, "rloop": 7.0}, "new": {"rloop": 1.0}}
+
+
 @pytest.mark.parametrize(("after", "status"), [(0.7, 0), (0.8, 0), (0.9, 1)])
 def test_check_returns_the_exit_status(after, status, capsys):
     assert ratios.check(record(after), record(0.8), ["echo"], Path("file.json")) == status
