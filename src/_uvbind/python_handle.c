@@ -1,4 +1,5 @@
-/* The handles of scheduled calls, on CPython: asyncio's Handle and TimerHandle by inheritance.
+/* The handles of scheduled calls, on CPython: asyncio's Handle, TimerHandle and, since Python 3.14,
+ * _ThreadSafeHandle, by inheritance.
  *
  * asyncio's classes keep their fields in slots. A handle of ours keeps its own behind them, at an
  * offset that is read when the types are made, since it differs between versions of Python. Its
@@ -12,8 +13,8 @@
 
 enum { TUPLE = 2 }; /* in `count`: `arguments` is a tuple */
 
-static PyTypeObject *handle_type, *timer_type, *context_type;
-static Py_ssize_t handle_offset, timer_offset;
+static PyTypeObject *handle_type, *timer_type, *threadsafe_type, *context_type;
+static Py_ssize_t handle_offset, timer_offset, threadsafe_offset;
 static PyObject *copy_context, *context_run; /* of contextvars */
 
 uvb_call *uvb_call_of(PyObject *handle) {
@@ -21,6 +22,8 @@ uvb_call *uvb_call_of(PyObject *handle) {
     return (uvb_call *)((char *)handle + handle_offset);
   if (Py_TYPE(handle) == timer_type)
     return (uvb_call *)((char *)handle + timer_offset);
+  if (Py_TYPE(handle) == threadsafe_type)
+    return (uvb_call *)((char *)handle + threadsafe_offset);
   return NULL;
 }
 
@@ -29,8 +32,9 @@ static PyObject *new_reference(PyObject *object) {
   return object;
 }
 
-PyObject *uvb_new_call(int timer, PyObject *loop, PyObject *const *args, Py_ssize_t count,
+PyObject *uvb_new_call(int kind, PyObject *loop, PyObject *const *args, Py_ssize_t count,
                        PyObject *context) {
+  PyTypeObject *type = kind == UVB_TIMER ? timer_type : handle_type;
   PyObject *self, *tuple = NULL;
   uvb_call *call;
 
@@ -43,7 +47,9 @@ PyObject *uvb_new_call(int timer, PyObject *loop, PyObject *const *args, Py_ssiz
   }
   context = context == NULL || context == Py_None ? PyObject_CallNoArgs(copy_context)
                                                   : new_reference(context);
-  self = context == NULL ? NULL : PyType_GenericAlloc(timer ? timer_type : handle_type, 0);
+  if (kind == UVB_THREADSAFE && threadsafe_type != NULL)
+    type = threadsafe_type;
+  self = context == NULL ? NULL : PyType_GenericAlloc(type, 0);
   if (self == NULL) {
     Py_XDECREF(context);
     Py_XDECREF(tuple);
@@ -154,12 +160,16 @@ static PyObject *invoke(const uvb_call *call) {
   return result;
 }
 
-int uvb_call_run(PyObject *self) {
+static int run(PyObject *self) {
   uvb_call *call = uvb_call_of(self);
   PyObject *result = invoke(call);
 
   Py_XDECREF(result);
   return result != NULL ? 0 : uvb_scheduler_failed(call->loop, self);
+}
+
+int uvb_call_run(PyObject *self) {
+  return Py_TYPE(self) == threadsafe_type ? uvb_run_guarded(self, run) : run(self);
 }
 
 static PyObject *run_method(PyObject *self, PyObject *none) {
@@ -175,6 +185,8 @@ static PyObject *cancel(PyObject *self, PyObject *none) {
   uvb_call *call = uvb_call_of(self);
   (void)none;
 
+  if (uvb_wait_guarded(self) != 0)
+    return NULL;
   if (!call->cancelled) {
     if (call->scheduled)
       uvb_scheduler_timer_cancelled(call->loop);
@@ -197,7 +209,9 @@ static PyObject *is_cancelled(PyObject *self, void *none) {
   return PyBool_FromLong(uvb_call_of(self)->cancelled);
 }
 
-static PyObject *cancelled(PyObject *self, PyObject *none) { return is_cancelled(self, none); }
+static PyObject *cancelled(PyObject *self, PyObject *none) {
+  return uvb_wait_guarded(self) == 0 ? is_cancelled(self, none) : NULL;
+}
 
 static PyObject *get_arguments(PyObject *self, void *closure) {
   uvb_call *call = uvb_call_of(self);
@@ -292,7 +306,14 @@ int uvb_calls_ready(PyObject *events, PyObject *contextvars) {
   if (handle_type != NULL)
     timer_type = derive("uvbind.aio.TimerHandle", PyObject_GetAttrString(events, "TimerHandle"),
                         attributes, &timer_offset);
-  return handle_type != NULL && timer_type != NULL;
+  if (handle_type == NULL || timer_type == NULL)
+    return 0;
+  if (!PyObject_HasAttrString(events, "_ThreadSafeHandle"))
+    return 1;
+  threadsafe_type =
+      derive("uvbind.aio.ThreadSafeHandle", PyObject_GetAttrString(events, "_ThreadSafeHandle"),
+             attributes + 2, &threadsafe_offset);
+  return threadsafe_type != NULL;
 }
 
 #endif

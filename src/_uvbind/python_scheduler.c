@@ -148,6 +148,8 @@ static void dealloc(PyObject *self) {
   PyObject_GC_UnTrack(self);
   clear(self);
   free(((uvb_scheduler *)self)->ring);
+  if (((uvb_scheduler *)self)->guard != NULL)
+    PyThread_free_lock(((uvb_scheduler *)self)->guard);
   ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
   Py_DECREF((PyObject *)type);
 }

@@ -7,7 +7,10 @@
 #ifndef PYPY_VERSION
 #include <stddef.h>
 
-/* A scheduled call, behind the fields of asyncio's Handle or TimerHandle. */
+/* The classes of asyncio's handles. */
+enum { UVB_SOON, UVB_TIMER, UVB_THREADSAFE };
+
+/* A scheduled call, behind the fields of asyncio's handle. */
 typedef struct {
   PyObject *callback; /* NULL when it was cancelled */
   PyObject *arguments; /* by `count`: NULL, the only one, or a tuple of them */
@@ -43,16 +46,25 @@ typedef struct {
   uvb_core *core, *timer, *wakeup; /* of the loop, of its Timer, of its Async: owned */
   PyObject *failures, *later;      /* the deques of the loop below, */
   PyObject *names;                 /* and the loop's __dict__: owned */
+  /* A call of call_soon_threadsafe() that runs, in this thread, which holds the lock meanwhile. */
+  PyObject *guarded;
+  unsigned long guarded_in;
+  PyThread_type_lock guard;
 } uvb_scheduler;
 
 /* python_handle.c. The fields of a handle of ours; NULL for one of asyncio's. */
 uvb_call *uvb_call_of(PyObject *handle);
 /* A handle for callback and arguments, of which `args` has `count` together. */
-PyObject *uvb_new_call(int timer, PyObject *loop, PyObject *const *args, Py_ssize_t count,
+PyObject *uvb_new_call(int kind, PyObject *loop, PyObject *const *args, Py_ssize_t count,
                        PyObject *context);
 /* Calls it; -1 with an exception set when the loop has to stop. */
 int uvb_call_run(PyObject *handle);
 int uvb_calls_ready(PyObject *events, PyObject *contextvars);
+
+/* python_guard.c. Calls a thread-safe handle, whose cancel() waits in other threads meanwhile. */
+int uvb_run_guarded(PyObject *handle, int (*run)(PyObject *handle));
+/* Waits while another thread calls the handle: 0, or -1 when a signal handler raises. */
+int uvb_wait_guarded(PyObject *handle);
 
 /* python_turns.c. What a callback raised is set: 0 when the loop has handled it. */
 int uvb_scheduler_failed(PyObject *loop, PyObject *handle);

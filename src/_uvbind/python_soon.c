@@ -44,12 +44,13 @@ PyObject *uvb_scheduler_slowly(PyObject *self, const char *name, PyObject *const
   return result;
 }
 
-static PyObject *soon(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) {
+static PyObject *soon(int kind, PyObject *self, PyObject *const *args, Py_ssize_t count,
+                      PyObject *names) {
   PyObject *context = NULL, *handle;
 
   if (count < 1 || !uvb_scheduler_takes(count, args, names, &context))
     return NULL;
-  handle = uvb_new_call(0, self, args, count, context);
+  handle = uvb_new_call(kind, self, args, count, context);
   if (handle != NULL && uvb_make_ready((uvb_scheduler *)self, handle) != 0)
     Py_CLEAR(handle);
   return handle;
@@ -58,8 +59,10 @@ static PyObject *soon(PyObject *self, PyObject *const *args, Py_ssize_t count, P
 PyObject *uvb_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t count,
                            PyObject *names) {
   uvb_scheduler *scheduler = (uvb_scheduler *)self;
-  PyObject *handle = scheduler->opened && !scheduler->debug ? soon(self, args, count, names) : NULL;
+  PyObject *handle = NULL;
 
+  if (scheduler->opened && !scheduler->debug)
+    handle = soon(UVB_SOON, self, args, count, names);
   if (handle == NULL) {
     if (PyErr_Occurred())
       return NULL;
@@ -81,7 +84,7 @@ PyObject *uvb_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssi
 
   if (scheduler->opened && !scheduler->debug && scheduler->wakeup != NULL &&
       !scheduler->core->half.loop->forked)
-    handle = soon(self, args, count, names);
+    handle = soon(UVB_THREADSAFE, self, args, count, names);
   if (handle == NULL && PyErr_Occurred())
     return NULL;
   if (handle == NULL)

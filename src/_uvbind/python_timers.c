@@ -217,7 +217,7 @@ PyObject *uvb_add_timer(PyObject *self, PyObject *handle) {
 /* `args` are the time, the callback and its arguments; `when_object` is NULL for a float. */
 static PyObject *schedule(PyObject *self, double when, PyObject *when_object,
                           PyObject *const *args, Py_ssize_t count, PyObject *context) {
-  PyObject *handle = uvb_new_call(1, self, args + 1, count - 1, context);
+  PyObject *handle = uvb_new_call(UVB_TIMER, self, args + 1, count - 1, context);
   uvb_call *call;
 
   if (handle == NULL)
