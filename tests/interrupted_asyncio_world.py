@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import signal
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
+from types import FrameType
 from typing import Any
 
 from interrupted_world import check_nothing_left, descriptors
 from interrupting import LIMIT as SECONDS
-from interrupting import Hung, Injector, Scenario, bounded, is_about, traced
+from interrupting import Hung, Injector, Scenario, bounded, give_up, is_about, traced
 from plain_sockets import new_pair
 
 import uvbind
@@ -207,6 +210,8 @@ class World:
         self.may_lose |= self.loop.get_debug() and functions[0] in IN_HAND_WHEN_DEBUGGING
         self.raised_to_us |= not SILENT.isdisjoint(functions)
         if self.may_lose and self.elsewhere:
+            limit = time.monotonic() + SECONDS
+            signal.signal(signal.SIGALRM, functools.partial(give_up_waiting, limit))
             signal.setitimer(signal.ITIMER_REAL, LOST / 1000, LOST / 1000)
         if self.may_lose and not self.loop.is_closed() and not self.ended:
             self.watch(LOST)
@@ -306,6 +311,13 @@ class World:
             assert self.raised_to_us, "the exception went nowhere"
 
 
+def give_up_waiting(limit: float, signum: int, frame: FrameType | None) -> None:
+    """Raise Hung where a loop waits: what goes on is slow, and not to be interrupted again."""
+    waits = frame is not None and frame.f_code.co_name == "uvb_on_wakeup"
+    if waits or time.monotonic() > limit:
+        give_up(signum, frame)
+
+
 def forget_frames(exception: BaseException | None) -> None:
     """A traceback keeps its frames, and they the transports."""
     while exception is not None:
@@ -375,6 +387,7 @@ def _play(scenario: Scenario, injector: Injector, objects: list[Any]) -> None:
                     world.raised_to_us = True
                 finally:
                     signal.setitimer(signal.ITIMER_REAL, SECONDS, 1)
+                    signal.signal(signal.SIGALRM, give_up)
             world.raised_to_us |= out.reached
             steps.close()
             world.finish()

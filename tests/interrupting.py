@@ -183,13 +183,13 @@ class Hung(BaseException):
     pass
 
 
+def give_up(signum: int, frame: FrameType | None) -> None:
+    raise Hung
+
+
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
     """Raise Hung in a block that does not end."""
-
-    def give_up(signum: int, frame: object) -> None:
-        raise Hung
-
     before = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, LIMIT, 1)
     try:
