@@ -20,9 +20,9 @@ import pytest
 from forking import Forks
 
 # `python -m pytest` puts the checkout first, where no extension is built: the tests are for the
-# installed package. By now pytest has put this folder before it (pythonpath in pyproject.toml).
-if Path(sys.path[1] or ".").resolve() == Path(__file__).resolve().parents[1]:
-    del sys.path[1]
+# installed package. By now pytest has put two folders before it (pythonpath in pyproject.toml).
+if Path(sys.path[2] or ".").resolve() == Path(__file__).resolve().parents[1]:
+    del sys.path[2]
 
 import uvbind
 from uvbind._ownership import _loops
