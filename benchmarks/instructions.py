@@ -106,6 +106,8 @@ WORKLOADS = {
     "timer-cancelled": alone("call_later, cancelled, one a turn", "timer-cancelled"),
     "timers-cancelled": alone("call_later, cancelled, 1,000 at once", "timers-cancelled"),
     "call-soon-threadsafe": alone("call_soon_threadsafe, 1,000 at once", "call-soon-threadsafe"),
+    "reader-once": alone("add_reader, one event, remove_reader", "reader-once"),
+    "reader-repeated": alone("a reader's event, one a turn", "reader-repeated"),
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import importlib
+import socket
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -112,6 +113,44 @@ async def call_soon_threadsafe(loop: Loop, count: int) -> None:
     thread.join()
 
 
+async def reader_once(loop: Loop, count: int) -> None:
+    """A reader that is added for each event, as by libraries that wait once."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"x")
+        fd, done, left = ours.fileno(), loop.create_future(), count
+
+        def step() -> None:
+            nonlocal left
+            loop.remove_reader(fd)
+            left -= 1
+            if left:
+                loop.add_reader(fd, step)
+            else:
+                done.set_result(None)
+
+        loop.add_reader(fd, step)
+        await done
+
+
+async def reader_repeated(loop: Loop, count: int) -> None:
+    """A reader that is called for one event after the other."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"x")
+        fd, done, left = ours.fileno(), loop.create_future(), count
+
+        def step() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                loop.remove_reader(fd)
+                done.set_result(None)
+
+        loop.add_reader(fd, step)
+        await done
+
+
 Workload = Callable[[Loop, int], Coroutine[Any, Any, None]]
 WORKLOADS: dict[str, Workload] = {
     "call-soon": call_soon,
@@ -122,6 +161,8 @@ WORKLOADS: dict[str, Workload] = {
     "timer-cancelled": timer_cancelled,
     "timers-cancelled": timers_cancelled,
     "call-soon-threadsafe": call_soon_threadsafe,
+    "reader-once": reader_once,
+    "reader-repeated": reader_repeated,
 }
 
 

@@ -23,11 +23,13 @@
 #define REAL(name) ((__typeof__(&name))real(#name))
 #define CALLER __builtin_return_address(0)
 
-/* Of each number: whose code opened and closed it last, and whether it is guarded. */
+/* Of each number: whose code opened and closed it last, whether it is guarded, and whether it was
+ * duplicated since. */
 static struct {
   void *opened;
   void *closed;
   int guarded;
+  int duplicated;
 } numbers[NUMBERS];
 
 static pid_t process;  /* a child between vfork and exec has our memory, and other descriptors */
@@ -92,8 +94,10 @@ int descriptor_release(int fd) {
 /* -- what gives numbers */
 
 static int opened(int fd, void *caller) {
-  if (ours(fd))
+  if (ours(fd)) {
     numbers[fd].opened = caller;
+    numbers[fd].duplicated = 0;
+  }
   return fd;
 }
 
@@ -135,8 +139,11 @@ static int duplicates(int command) { return command == F_DUPFD || command == F_D
     argument = va_arg(arguments, void *);                \
     va_end(arguments);                                   \
     result = REAL(name)(fd, command, argument);          \
-    if (duplicates(command))                             \
+    if (duplicates(command)) {                           \
       opened(result, CALLER);                            \
+      if (ours(fd))                                      \
+        numbers[fd].duplicated = 1;                      \
+    }                                                    \
     return result;                                       \
   }
 
@@ -199,8 +206,8 @@ int dup3(int from, int to, int flags) {
 
 /* -- what uses them */
 
-/* Python's epoll objects are told of descriptors that a program has closed, and say so; libuv must
- * never be. */
+/* Sets of the program's descriptors are told of those that it has closed, and say so: Python's epoll
+ * objects, and those of the asyncio loop, which libuv polls by a duplicate. libuv must never be. */
 static int is_libuv(void *code) {
   Dl_info info;
   const char *file;
@@ -213,7 +220,8 @@ static int is_libuv(void *code) {
 
 int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event) {
   int error = REAL(epoll_ctl)(epoll, operation, fd, event);
-  if (error != 0 && errno == EBADF && ours(fd) && is_libuv(CALLER))
+  if (error != 0 && errno == EBADF && ours(fd) && is_libuv(CALLER) &&
+      !(ours(epoll) && numbers[epoll].duplicated))
     fault(operation == EPOLL_CTL_DEL ? "watched when it was closed" : "to be watched but closed", fd,
           CALLER);
   return error;

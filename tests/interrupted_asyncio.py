@@ -18,8 +18,10 @@ from interrupted_asyncio_world import World
 from interrupting import Scenario, Steps
 
 import uvbind
+from uvbind._callbacks import FAST
 from uvbind.aio import EventLoop
-from uvbind.aio._selector import Selector
+from uvbind.aio._readiness import ReadinessSet, Selector
+from uvbind.aio._scheduler import PURE
 
 SCENARIOS: list[Scenario] = []
 MUCH = bytes(1 << 20)  # more than a pair of sockets takes at once
@@ -189,15 +191,21 @@ def cancelled_signal_handler(world: World) -> Steps:
 # -- descriptors
 
 
+def of_the_set(*names: str) -> list[Any]:
+    """Return methods of the set that the loop has, when that is in Python."""
+    in_python = PURE or "readiness_type" not in FAST
+    return [getattr(ReadinessSet, name) for name in names if in_python]
+
+
 @about(
     EventLoop.add_reader,
     EventLoop.add_writer,
     EventLoop.remove_reader,
     EventLoop.remove_writer,
     Selector,
-    Selector.register,
-    Selector.modify,
-    Selector.unregister,
+    *of_the_set(
+        "__init__", "add_reader", "add_writer", "remove_reader", "remove_writer", "on_ready"
+    ),
 )
 def descriptors_watched(world: World) -> Steps:
     loop = world.loop
@@ -217,13 +225,13 @@ def descriptors_watched(world: World) -> Steps:
         loop.remove_writer(ours)
 
     yield
-    selector = Selector(loop.uv, ignore)
+    selector = Selector(loop.uv, loop._new_readiness_set())
     world.stack.callback(selector.close)
     selector.close()
     world.run(wait())
 
 
-@about(Selector.modify)
+@about(*of_the_set("add_writer"))
 def descriptor_whose_number_is_anothers(world: World) -> Steps:
     loop = world.loop
     ours, _theirs = world.pair()
@@ -236,6 +244,18 @@ def descriptor_whose_number_is_anothers(world: World) -> Steps:
     world.turns()
     loop.remove_writer(fd)
     loop.remove_reader(fd)
+
+
+@about(*of_the_set("forget", "list"), Selector.get_map, Selector.get_key)
+def descriptor_forgotten(world: World) -> Steps:
+    loop = world.loop
+    ours, _theirs = world.pair()
+    loop.add_reader(ours, ignore)
+    yield
+    loop._selector.get_map()
+    loop._selector.get_key(ours)
+    loop._readiness.forget(ours.fileno())
+    world.turns()
 
 
 # -- sockets

@@ -193,12 +193,17 @@ static PyMethodDef builtins[] = {
     {"loop", uvb_loop_core, METH_VARARGS, NULL},
 #ifndef _WIN32
     {"receive", uvb_receive, METH_VARARGS, NULL},
+    {"send", uvb_send, METH_VARARGS, NULL},
 #ifdef SOCK_NONBLOCK
     {"accept", uvb_accept, METH_VARARGS, NULL},
 #endif
 #endif
     {"resolver", uvb_resolver, METH_VARARGS, NULL},
     {"scheduler_type", uvb_scheduler_type, METH_NOARGS, NULL},
+#ifdef __linux__
+    {"readiness_type", uvb_readiness_type, METH_NOARGS, NULL},
+    {"waits_type", uvb_waits_type, METH_NOARGS, NULL},
+#endif
 };
 
 /* Called through cffi, which has let go of the GIL. */

@@ -92,8 +92,13 @@ PyObject *uvb_scheduler_type(PyObject *module, PyObject *none);
 int uvb_scheduler_turn(PyObject *scheduler, int early);
 int uvb_scheduler_woken(uvb_handle *handle);
 
+/* python_readiness.c, python_waits.c: the descriptors that an asyncio loop watches for the program. */
+PyObject *uvb_readiness_type(PyObject *module, PyObject *none);
+PyObject *uvb_waits_type(PyObject *module, PyObject *none);
+
 /* python_sockets.c: the builtins of sockets that are not libuv's. */
 PyObject *uvb_receive(PyObject *module, PyObject *args);
+PyObject *uvb_send(PyObject *module, PyObject *args);
 PyObject *uvb_accept(PyObject *module, PyObject *args);
 
 /* python_dns.c: the builtins of name lookups. */

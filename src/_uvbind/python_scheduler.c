@@ -260,6 +260,12 @@ static PyType_Slot slots[] = {
 static PyType_Spec spec = {"uvbind.aio.Scheduler", (int)sizeof(uvb_scheduler), 0,
                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, slots};
 
+static PyTypeObject *scheduler_type; /* the last that was made: there is one */
+
+int uvb_is_scheduler(PyObject *object) {
+  return scheduler_type != NULL && PyObject_TypeCheck(object, scheduler_type);
+}
+
 /* scheduler_type() -> the base of the loop's class. It imports asyncio, which uvbind itself does not. */
 PyObject *uvb_scheduler_type(PyObject *module, PyObject *none) {
   PyObject *events = PyImport_ImportModule("asyncio.events"), *type = NULL;
@@ -273,6 +279,7 @@ PyObject *uvb_scheduler_type(PyObject *module, PyObject *none) {
     type = PyType_FromSpec(&spec);
   if (type != NULL && !uvb_clock_ready(time, type))
     Py_CLEAR(type);
+  scheduler_type = (PyTypeObject *)type;
   Py_XDECREF(time);
   Py_XDECREF(contextvars);
   Py_XDECREF(events);

@@ -66,6 +66,9 @@ int uvb_run_guarded(PyObject *handle, int (*run)(PyObject *handle));
 /* Waits while another thread calls the handle: 0, or -1 when a signal handler raises. */
 int uvb_wait_guarded(PyObject *handle);
 
+/* python_scheduler.c. Whether an object is a loop that has the scheduler of these files. */
+int uvb_is_scheduler(PyObject *object);
+
 /* python_turns.c. What a callback raised is set: 0 when the loop has handled it. */
 int uvb_scheduler_failed(PyObject *loop, PyObject *handle);
 int uvb_scheduler_debug(PyObject *loop);

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import os
+import selectors
 import socket
 from pathlib import Path
 
 import pytest
 from plain_sockets import new_pair
+from pure_loop import PureLoop, without_epoll
+
+import uvbind
+from uvbind.aio import _scheduler
+
+
+@pytest.fixture(params=["asyncio", "uvbind", "uvbind in Python", "uvbind without epoll"])
+def new_loop(request, monkeypatch):
+    if request.param == "asyncio":
+        return asyncio.SelectorEventLoop
+    if request.param.endswith("without epoll"):
+        without_epoll(monkeypatch)
+    return PureLoop if request.param.endswith("in Python") else uvbind.new_event_loop
 
 
 @pytest.fixture
@@ -138,3 +154,177 @@ def test_what_cannot_be_watched(run, tmp_path):
             loop.add_reader(-1, print)
 
     run(main)
+
+
+def test_a_reader_is_called_before_the_writer_of_its_descriptor(run, pair):
+    one, other = pair
+
+    async def main():
+        loop, calls = asyncio.get_running_loop(), []
+        other.send(b"data")
+        loop.add_writer(one, calls.append, "writer")
+        loop.add_reader(one, calls.append, "reader")
+        while not calls:
+            await asyncio.sleep(0)
+        loop.remove_reader(one)
+        loop.remove_writer(one)
+        assert calls == ["reader", "writer"]
+
+    run(main)
+
+
+def test_a_reader_is_called_in_each_turn_until_it_has_read(run, pair):
+    one, other = pair
+
+    async def main():
+        loop, turns, calls = asyncio.get_running_loop(), [], []
+        other.send(b"data")
+
+        def read():
+            calls.append(len(turns))
+            if len(calls) == 5:
+                one.recv(9)
+
+        loop.add_reader(one, read)
+        while len(turns) < 20:
+            turns.append(None)
+            await asyncio.sleep(0)
+        loop.remove_reader(one)
+        assert calls == list(range(calls[0], calls[0] + 5))
+
+    run(main)
+
+
+def test_a_reader_that_is_removed_in_the_turn_of_its_event_is_not_called(run):
+    async def main():
+        loop, calls = asyncio.get_running_loop(), []
+        with new_pair() as (one, another), new_pair() as (two, other):
+
+            def read(ours, theirs):
+                calls.append(ours)
+                assert loop.remove_reader(ours) and loop.remove_reader(theirs)
+
+            loop.add_reader(one, read, one, two)
+            loop.add_reader(two, read, two, one)
+            another.send(b"x")
+            other.send(b"x")
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert len(calls) == 1
+
+    run(main)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_reader_runs_in_the_context_that_added_it(new_loop, pair, debug):
+    variable, values = contextvars.ContextVar("variable", default=0), []
+    one, other = pair
+    loop = new_loop()
+    loop.set_debug(debug)
+
+    def read(*arguments):
+        values.append((variable.get(), arguments))
+        loop.remove_reader(one)
+        loop.stop()
+
+    def add():
+        variable.set(1)
+        loop.add_reader(one, read, "some", "arguments", 3)
+
+    contextvars.copy_context().run(add)
+    other.send(b"x")
+    loop.run_forever()
+    loop.close()
+    assert values == [(1, ("some", "arguments", 3))]
+
+
+def test_the_descriptor_of_a_transport_is_refused(run, pair):
+    one, _other = pair
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=one)
+        fd = one.fileno()
+        for method in (loop.add_reader, loop.add_writer):
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                method(fd, print)
+        for method in (loop.remove_reader, loop.remove_writer):
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                method(fd)
+        transport.close()
+        await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_a_closed_loop_watches_nothing(new_loop, pair):
+    one, _other = pair
+    loop = new_loop()
+    loop.add_reader(one, print)
+    loop.close()
+    for method in (loop.add_reader, loop.add_writer):
+        for fd in (one, one.fileno()):
+            with pytest.raises(RuntimeError, match="closed"):
+                method(fd, print)
+    for method in (loop.remove_reader, loop.remove_writer):
+        assert not method(one) and not method(one.fileno())
+
+
+def test_the_selector_tells_what_is_watched(new_loop, pair):
+    one, other = pair
+    loop = new_loop()
+    loop.add_reader(one, print, 1)
+    loop.add_writer(one, print, 2)
+    loop.add_writer(other.fileno(), print, 3)
+    key = loop._selector.get_key(one)
+    assert (key.fileobj, key.fd, key.events) == (one, one.fileno(), 3)
+    assert [handle._args for handle in key.data] == [(1,), (2,)]
+    found = loop._selector.get_map()[other.fileno()]
+    assert (found.fileobj, found.events) == (other.fileno(), selectors.EVENT_WRITE)
+    assert found.data[0] is None and found.data[1]._args == (3,)
+    loop.remove_writer(other)
+    with pytest.raises(KeyError):
+        loop._selector.get_key(other)
+    loop.close()
+
+
+def test_many_descriptors_are_ready_at_once(run):
+    async def main():
+        loop, called = asyncio.get_running_loop(), set()
+        pipes = [os.pipe() for _ in range(300)]  # the table of descriptors grows meanwhile
+
+        def read(fd):
+            called.add(fd)
+            loop.remove_reader(fd)
+
+        for ours, theirs in pipes:
+            loop.add_reader(ours, read, ours)
+            os.write(theirs, b"x")
+        while len(called) < len(pipes):
+            await asyncio.sleep(0)
+        assert called == {ours for ours, _ in pipes}
+        for fd in sum(pipes, ()):
+            os.close(fd)
+
+    run(main)
+
+
+@pytest.mark.skipif(_scheduler.PURE, reason="Python's epoll cannot tell one owner from the next")
+def test_an_event_of_a_descriptor_that_was_closed_reaches_nobody(pair):
+    """A duplicate keeps it in the kernel's set, under a number that has another owner."""
+    loop = uvbind.new_event_loop()
+    one, other = pair
+    calls = []
+    loop.add_reader(one, calls.append, "old")
+    fd = one.fileno()
+    duplicate = one.dup()
+    one.close()
+    other.send(b"x")
+    with duplicate, new_pair() as (new, _peer):
+        assert new.fileno() == fd
+        loop.add_reader(new, calls.append, "new")
+        for _ in range(5):
+            loop.run_until_complete(asyncio.sleep(0.001))
+        assert loop.remove_reader(new)
+    loop.close()
+    assert calls == []

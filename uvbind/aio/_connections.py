@@ -272,12 +272,10 @@ class Connections(_Base):  # type: ignore[misc]
         stream = self._streams.get(fd)
         if stream is None:
             return bool(super()._remove_reader(fd))
-        return stream._stop_reading() or (self._selector.has(fd) and super()._remove_reader(fd))
+        return stream._stop_reading() or bool(super()._remove_reader(fd))
 
     def _remove_writer(self, fd: Any) -> bool:
         try:
-            if fd in self._streams and not self._selector.has(fd):
-                return False
             return bool(super()._remove_writer(fd))
         except BaseException:
             if fd in self._streams:

@@ -15,8 +15,8 @@ from uvbind.aio._metrics import Measured
 from uvbind.aio._names import Names
 from uvbind.aio._numbers import Numbers
 from uvbind.aio._processes import Processes
+from uvbind.aio._readiness import Readiness, Selector
 from uvbind.aio._scheduler import PURE, PureScheduler
-from uvbind.aio._selector import Selector
 from uvbind.aio._signals import Signals
 from uvbind.aio._sockets import Sockets
 
@@ -25,7 +25,7 @@ if not PURE:
     from uvbind.aio._scheduler_fast import FastScheduler as _Scheduler
 
 
-class LoopParts(Measured, Connections, Sockets, Names, Numbers, Processes, Signals):
+class LoopParts(Measured, Connections, Readiness, Sockets, Names, Numbers, Processes, Signals):
     """The asyncio loop without its scheduler, which comes before it among the bases."""
 
     _clock_resolution: float  # asyncio's
@@ -46,7 +46,8 @@ class LoopParts(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
         self.uv._signalled = self._signalled  # type: ignore[method-assign]
         self.uv._wakeup.make()
         self._timer = Timer(self.uv)
-        selector = Selector(self.uv, self._on_ready)
+        self._readiness = self._new_readiness_set()
+        selector = Selector(self.uv, self._readiness)
         try:
             super().__init__(selector)
             self._attach()
@@ -114,10 +115,6 @@ class LoopParts(Measured, Connections, Sockets, Names, Numbers, Processes, Signa
             if hidden is not None and ends and text.endswith(" is not the running loop"):
                 raise hidden
         super().call_exception_handler(context)
-
-    def _on_ready(self, events: list[Any]) -> None:
-        self._process_events(events)
-        self._wake()
 
 
 class EventLoop(_Scheduler, LoopParts):  # type: ignore[misc]

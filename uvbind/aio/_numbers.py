@@ -156,10 +156,7 @@ class Numbers(_Base):  # type: ignore[misc]
         sends_file = waiter is not None and waiter.done()
         if sends_file:  # asyncio would end the waiter once more, and leave sendfile waiting
             transport._empty_waiter = None
-        if not self._selector.has(fd):
-            return
-        key = self._selector.unregister(fd)
-        for handle in filter(None, key.data):
+        for handle in filter(None, self._readiness.forget(fd) or ()):
             future = handle._args and handle._args[0]
             handle.cancel()
             if sends_file and asyncio.isfuture(future) and not future.done():

@@ -17,7 +17,9 @@ from typing import Any
 from uvbind import Loop, Timer
 from uvbind._callbacks import FAST
 from uvbind._uvbind import lib
+from uvbind.aio._readiness import ReadinessSet
 from uvbind.aio._turns import Turns
+from uvbind.aio._waits import Waits
 
 _Base: Any = asyncio.unix_events._UnixSelectorEventLoop
 _Handle: Any = asyncio.Handle
@@ -48,6 +50,12 @@ class PureScheduler(Turns):
         # that raises there would lose.
         self._has_ready = self._ready.__len__
         self.uv._run_later = self._turn  # type: ignore[method-assign]
+
+    def _new_readiness_set(self) -> Any:
+        return ReadinessSet(self)
+
+    def _new_waits(self) -> Any:
+        return Waits(self)
 
     def _detach_wakeup(self) -> None:
         """The Async is about to be closed: its own lock keeps other threads off."""

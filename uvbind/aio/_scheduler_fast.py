@@ -12,9 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from uvbind._callbacks import FAST
+from uvbind.aio._readiness import ReadinessSet
 from uvbind.aio._turns import Turns
+from uvbind.aio._waits import Waits
 
 _Fast: Any = FAST["scheduler_type"]()
+_Set: Any = FAST["readiness_type"]() if "readiness_type" in FAST else ReadinessSet
+_Waits: Any = FAST["waits_type"]() if "waits_type" in FAST else Waits
 _format: Callable[..., str] = format_helpers._format_callback_source
 _TAKES_DEBUG = "debug" in _format.__code__.co_varnames
 
@@ -92,6 +96,12 @@ class FastScheduler(_Fast, Turns):  # type: ignore[misc]
         """Have libuv call the turns."""
         uv = self.uv
         super()._attach(uv._core, self._timer._core, self._async._core, uv._failures, uv._later)
+
+    def _new_readiness_set(self) -> Any:
+        return _Set(self)
+
+    def _new_waits(self) -> Any:
+        return _Waits(self)
 
     @property
     def _ready(self) -> Any:

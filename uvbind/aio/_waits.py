@@ -1,8 +1,9 @@
 """Tasks that wait once for descriptors of the program's, which may close them at any time.
 
-They are in a set of the kernel, as what `_selector` watches is, and libuv watches the set. A
-descriptor stays there after it was waited for, disarmed by EPOLLONESHOT: the next wait is one
-system call, and what is left of a descriptor that was closed wakes nobody who has its number.
+They are in a set of the kernel's own, as those of `_readiness` are, and libuv polls the set. A
+descriptor stays there after its event, disarmed by EPOLLONESHOT: the next wait is one system call,
+and an entry of a descriptor that was closed stays silent, even when its number is used again.
+CPython has the set and the waits in C on Linux, see src/_uvbind/python_waits.c.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Generator
 from itertools import starmap
 from typing import Any
 
-from uvbind import Loop, Poll, PollEvent, UVError
+from uvbind import Loop
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _AT_ONCE = 256  # what more is ready comes in the next turn
@@ -117,19 +118,19 @@ class Waits:
         self.readers: Waiting = {}
         self.writers: Waiting = {}
         self._told: deque[Wait] = deque()  # to go on now
-        # Now, not when first needed: programs look for leaks by counting descriptors.
         self._set: Any = _EpollSet() if hasattr(select, "epoll") else _SelectorSet()
-        try:
-            self._poll = Poll(self._uv, self._set.fileno())
-            self._poll._retry()
-            self._poll.start(PollEvent.READABLE, self._on_ready)
-        except BaseException:
-            self._set.close()
-            raise
+        self.fileno = self._set.fileno
+
+    def reading(self, fd: int) -> Any:
+        """Return what a coroutine awaits until reading is worth another try."""
+        return self._until(self.readers, fd)
+
+    def writing(self, fd: int) -> Any:
+        """Return what a coroutine awaits until writing is worth another try."""
+        return self._until(self.writers, fd)
 
     @types.coroutine
-    def until(self, waiting: Waiting, fd: int) -> Generator[Wait, None, None]:
-        """Wait until a call is worth another try; `waiting`: `readers` or `writers`."""
+    def _until(self, waiting: Waiting, fd: int) -> Generator[Wait, None, None]:
         if self._uv._forked or self._uv._c is None:  # the kernel's set is the parent's, or closed
             self._uv._raise_unless_usable()
         wait = Wait(self._loop)
@@ -161,8 +162,6 @@ class Waits:
         self.readers.clear()
         self.writers.clear()
         self._told.clear()
-        if not self._uv._forked:
-            self._poll.close()
         self._set.close()
         self._loop = None  # which has this
 
@@ -187,7 +186,8 @@ class Waits:
                 del waiting[fd]
                 self.release(fd)
 
-    def _on_ready(self, poll: Poll, events: int, error: UVError | None) -> None:
+    def on_ready(self, *event: Any) -> None:
+        """libuv has found the set readable: have the tasks go on that wait for that."""
         readers, writers = self.readers, self.writers
         readable, writable = self._set.readable, self._set.writable
         told = self._told

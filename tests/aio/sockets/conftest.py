@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pure_loop import without_epoll
 
 import uvbind
-from uvbind.aio import _waits
 
 
 @pytest.fixture(params=["asyncio", "uvbind", "uvbind without epoll"])
@@ -17,5 +17,5 @@ def new_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if request.param == "asyncio":
         return asyncio.SelectorEventLoop
     if request.param.endswith("without epoll"):
-        monkeypatch.setattr(_waits, "_EpollSet", _waits._SelectorSet)
+        without_epoll(monkeypatch)
     return uvbind.new_event_loop
