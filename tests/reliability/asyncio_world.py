@@ -173,16 +173,22 @@ class AsyncioWorld:
         with socket.socket() as ours:
             ours.setblocking(False)
             await loop.sock_connect(ours, self.address)
-            sending = loop.create_task(loop.sock_sendall(ours, BIG))
-            try:
+
+            async def receive() -> None:
                 while len(received) < len(BIG):
                     data = await loop.sock_recv(ours, 2**16)
                     if not data:
                         raise ConnectionResetError("the server ended the connection early")
-                    received += data
+                    received.extend(data)
+
+            both = [loop.create_task(each) for each in (loop.sock_sendall(ours, BIG), receive())]
+            try:
+                await asyncio.gather(*both)  # whichever fails first tells of the error
             finally:
-                sending.cancel()
-                await asyncio.wait({sending})
+                for each in both:
+                    each.cancel()
+                await asyncio.wait(both)
+                del both[:]
         if received != BIG:
             raise AssertionError("wrong bytes were received")
         return True
