@@ -95,8 +95,15 @@ int uvb_epoll_poll(const uvb_epoll *set, struct epoll_event *found) {
 }
 
 PyObject *uvb_epoll_pair(PyObject *const *objects) {
-  return PyTuple_Pack(2, objects[0] == NULL ? Py_None : objects[0],
-                      objects[1] == NULL ? Py_None : objects[1]);
+  PyObject *one = objects[0] == NULL ? Py_None : objects[0];
+  PyObject *other = objects[1] == NULL ? Py_None : objects[1], *pair;
+
+  Py_INCREF(one); /* making the tuple may collect garbage, and run any code */
+  Py_INCREF(other);
+  pair = PyTuple_Pack(2, one, other);
+  Py_DECREF(one);
+  Py_DECREF(other);
+  return pair;
 }
 
 #endif

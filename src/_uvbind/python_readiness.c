@@ -87,7 +87,7 @@ static int watch(PyObject *self, int fd, int side) {
       return -1;
     if (drop(self, fd) != 0)
       PyErr_WriteUnraisable(self);
-    place = &of(self)->entries[fd];
+    return watch(self, fd, side); /* a callback that went may have had the number watched in __del__ */
   }
   place->generation++;
   if (control(self, EPOLL_CTL_ADD, fd, BIT[side]) == 0)
@@ -267,11 +267,13 @@ static PyObject *list(PyObject *self, PyObject *none) {
   (void)none;
 
   for (size_t fd = 0; found != NULL && fd < of(self)->room; fd++) {
-    entry *place = &of(self)->entries[fd];
-    PyObject *pair = place->watched == 0 ? NULL : uvb_epoll_pair(place->handles), *each;
+    const entry *place = &of(self)->entries[fd]; /* until the first allocation, which may collect garbage */
+    PyObject *object = place->object == NULL ? Py_None : place->object, *pair, *each;
     if (place->watched == 0)
       continue;
-    each = pair == NULL ? NULL : Py_BuildValue("nON", (Py_ssize_t)fd, place->object == NULL ? Py_None : place->object, pair);
+    Py_INCREF(object);
+    pair = uvb_epoll_pair(place->handles);
+    each = Py_BuildValue("nNN", (Py_ssize_t)fd, object, pair); /* takes both over, also when it fails */
     if (each == NULL || PyList_Append(found, each) != 0)
       Py_CLEAR(found);
     Py_XDECREF(each);

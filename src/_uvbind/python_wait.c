@@ -142,11 +142,14 @@ static PyObject *add_done_callback(PyObject *self, PyObject *const *args, Py_ssi
 }
 
 static PyObject *remove_done_callback(PyObject *self, PyObject *callback) {
-  PyObject *handle = of(self)->handle;
-  int same = handle == NULL
-                 ? 0
-                 : PyObject_RichCompareBool(uvb_call_of(handle)->callback, callback, Py_EQ);
+  PyObject *handle = of(self)->handle, *known = handle == NULL ? NULL : uvb_call_of(handle)->callback;
+  int same;
 
+  if (known == NULL)
+    return PyLong_FromLong(0);
+  Py_INCREF(known); /* the comparison may run any code */
+  same = PyObject_RichCompareBool(known, callback, Py_EQ);
+  Py_DECREF(known);
   if (same < 0)
     return NULL;
   if (same && of(self)->handle == handle) {

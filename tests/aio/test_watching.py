@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import os
+import select
 import selectors
 import socket
 from pathlib import Path
@@ -316,15 +318,42 @@ def test_an_event_of_a_descriptor_that_was_closed_reaches_nobody(pair):
     one, other = pair
     calls = []
     loop.add_reader(one, calls.append, "old")
-    fd = one.fileno()
-    duplicate = one.dup()
-    one.close()
     other.send(b"x")
-    with duplicate, new_pair() as (new, _peer):
-        assert new.fileno() == fd
-        loop.add_reader(new, calls.append, "new")
+    with one.dup(), new_pair() as (new, _peer):
+        os.dup2(new.fileno(), one.fileno())
+        loop.add_reader(one, calls.append, "new")
         for _ in range(5):
             loop.run_until_complete(asyncio.sleep(0.001))
-        assert loop.remove_reader(new)
+        assert loop.remove_reader(one)
     loop.close()
     assert calls == []
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="others cannot tell that it was closed")
+@pytest.mark.parametrize("kind", [PureLoop, uvbind.new_event_loop])
+def test_a_forgotten_callback_may_have_its_number_watched_in_del(kind, pair):
+    """The number is another descriptor's: add_writer() forgets the reader; its __del__ adds one."""
+    loop = kind()
+    one, _other = pair
+    calls, added = [], []
+
+    class Again:
+        def __call__(self):
+            calls.append("the first reader")
+
+        def __del__(self):
+            if not added:
+                added.append(loop.add_reader(one, calls.append, "reader"))
+
+    loop.add_reader(one, Again())
+    with new_pair() as (new, peer):
+        os.dup2(new.fileno(), one.fileno())
+        loop.add_writer(one, calls.append, "writer")
+        gc.collect()
+        peer.send(b"x")
+        for _ in range(3):
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        assert {"reader", "writer"} == set(calls)
+        assert loop.remove_reader(one) and loop.remove_writer(one)
+    loop.close()

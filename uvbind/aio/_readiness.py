@@ -178,17 +178,16 @@ class ReadinessSet:
         handle = self._loop._new_handle(callback, *args, **options)
         if fd < 0:
             raise ValueError(f"Invalid file descriptor: {fd}")
-        entry = self._entries.get(fd)
-        if entry is not None:
+        while (entry := self._entries.get(fd)) is not None:
             try:
                 same = self._kernel.change(fd, entry.events() | side)
             except OSError:  # it is closed
                 self._drop(fd)
                 raise
-            if not same:
-                self._drop(fd)
-                entry = None
-        if entry is None:
+            if same:
+                break
+            self._drop(fd)  # a callback that goes may have the number watched in its __del__
+        else:
             self._kernel.add(fd, side)
             entry = self._entries[fd] = _Entry(fileobj)
         before, entry.handles[_SIDES[side]] = entry.handles[_SIDES[side]], handle
