@@ -35,7 +35,19 @@ def replace_time_of_its_class(patch, loop, clock):
     patch.setattr(type(loop), "time", lambda self: clock(), raising=False)
 
 
-@pytest.fixture(params=[replace_monotonic, replace_time_of_the_loop, replace_time_of_its_class])
+def replace_time_of_asyncio_s_class(patch, loop, clock):
+    patch.setattr(asyncio.SelectorEventLoop, "time", lambda self: clock(), raising=False)
+
+
+WAYS = [
+    replace_monotonic,
+    replace_time_of_the_loop,
+    replace_time_of_its_class,
+    replace_time_of_asyncio_s_class,
+]
+
+
+@pytest.fixture(params=WAYS)
 def replaced(request):
     """Replace the clock of a loop inside of a `with` block."""
 
