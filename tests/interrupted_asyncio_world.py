@@ -205,7 +205,9 @@ class World:
         takes = functions[0].endswith(":_turn") and "handle" in self.injector.where
         self.may_lose = takes or functions[0] in IN_HAND or self.injector.not_begun
         if ADDS in functions[:-1]:
-            self.may_lose |= functions[functions.index(ADDS) + 1].endswith(":_turn")
+            # A turn calls it: in Python, or in C, below which is the loop's run().
+            caller = functions[functions.index(ADDS) + 1]
+            self.may_lose |= caller.endswith((":_turn", "_loop.py:_run"))
         self.may_lose |= any(name.startswith(HALF_WAY) for name in self.injector.callers)
         self.may_lose |= self.loop.get_debug() and functions[0] in IN_HAND_WHEN_DEBUGGING
         self.raised_to_us |= not SILENT.isdisjoint(functions)
