@@ -1,7 +1,7 @@
 /* The clock of the asyncio loop, on CPython: loop.time(), which is time.monotonic().
  *
  * Tests replace one or the other and make time jump: time() of a loop, of its class, or of asyncio's
- * own class, from which ours inherits. So whenever the scheduler needs the time it looks whether they
+ * own class, whose time() ours inherits. So whenever the scheduler needs the time it looks whether they
  * are the ones of before; a look costs less than calling them.
  *
  * All of it needs the GIL. */
@@ -13,8 +13,8 @@
 
 static PyObject *time_names, *monotonic; /* of the time module: its names, and its own clock */
 static PyObject *monotonic_name, *time_name, *call_at_name;
-static PyObject *time_method, *call_at_method; /* of the scheduler's type */
-static PyObject *asyncio_loop, *asyncio_time;  /* asyncio's class, and its method */
+static PyObject *time_method;    /* asyncio's, which the loop's class inherits */
+static PyObject *call_at_method; /* of the scheduler's type */
 
 /* CPython's own: of the system where it is known to ask that, else by a call. */
 int uvb_plain_now(double *now) {
@@ -38,39 +38,7 @@ static int monotonic_is_replaced(void) {
   return PyDict_GetItemWithError(time_names, monotonic_name) != monotonic;
 }
 
-/* Returns time() of asyncio's class when a program has replaced it, else NULL: a new reference. */
-static PyObject *other_time(void) {
-  PyObject *found = PyObject_GetAttr(asyncio_loop, time_name);
-
-  if (found == NULL)
-    PyErr_Clear();
-  if (found == asyncio_time)
-    Py_CLEAR(found);
-  return found;
-}
-
-PyObject *uvb_time(PyObject *self, PyObject *none) {
-  PyObject *clock = other_time(), *result;
-  double now = 0;
-  (void)none;
-
-  if (clock != NULL) {
-    result = PyObject_CallFunctionObjArgs(clock, self, NULL);
-    Py_DECREF(clock);
-    return result;
-  }
-  if (!monotonic_is_replaced())
-    return uvb_plain_now(&now) != 0 ? NULL : PyFloat_FromDouble(now);
-  clock = PyDict_GetItemWithError(time_names, monotonic_name);
-  if (clock == NULL)
-    return PyErr_Format(PyExc_AttributeError, "module 'time' has no attribute 'monotonic'");
-  Py_INCREF(clock);
-  result = PyObject_CallNoArgs(clock);
-  Py_DECREF(clock);
-  return result;
-}
-
-/* Whether a method of the loop is the one of C's: neither the loop nor its class has another. */
+/* Whether a method of the loop is this one: neither the loop nor a class of its has another. */
 static int is_ours(uvb_scheduler *scheduler, PyObject *name, PyObject *method) {
   PyObject *found = NULL;
 
@@ -89,10 +57,7 @@ int uvb_number(PyObject *object, double *value) {
 }
 
 int uvb_clock_is_replaced(uvb_scheduler *scheduler) {
-  PyObject *other = other_time();
-
-  Py_XDECREF(other);
-  return other != NULL || monotonic_is_replaced() || !is_ours(scheduler, time_name, time_method);
+  return monotonic_is_replaced() || !is_ours(scheduler, time_name, time_method);
 }
 
 /* loop.time(), which the program may have replaced: tells that in `replaced`. */
@@ -116,10 +81,11 @@ int uvb_calls_at(uvb_scheduler *scheduler) {
 
 int uvb_clock_ready(PyObject *time, PyObject *type) {
   PyObject *asyncio = PyImport_ImportModule("asyncio");
+  PyObject *loop = asyncio == NULL ? NULL : PyObject_GetAttrString(asyncio, "SelectorEventLoop");
 
-  asyncio_loop = asyncio == NULL ? NULL : PyObject_GetAttrString(asyncio, "SelectorEventLoop");
+  time_method = loop == NULL ? NULL : PyObject_GetAttrString(loop, "time");
+  Py_XDECREF(loop);
   Py_XDECREF(asyncio);
-  asyncio_time = asyncio_loop == NULL ? NULL : PyObject_GetAttrString(asyncio_loop, "time");
   time_names = PyModule_GetDict(time);
   Py_XINCREF(time_names);
   monotonic_name = PyUnicode_InternFromString("monotonic");
@@ -129,9 +95,8 @@ int uvb_clock_ready(PyObject *time, PyObject *type) {
     return 0;
   monotonic = PyDict_GetItemWithError(time_names, monotonic_name);
   Py_XINCREF(monotonic);
-  time_method = PyObject_GetAttr(type, time_name);
   call_at_method = PyObject_GetAttr(type, call_at_name);
-  return monotonic != NULL && asyncio_time != NULL && time_method != NULL && call_at_method != NULL;
+  return monotonic != NULL && time_method != NULL && call_at_method != NULL;
 }
 
 #endif

@@ -232,7 +232,6 @@ static PyMethodDef methods[] = {
     {"call_soon_threadsafe", FASTCALL(uvb_call_soon_threadsafe), NULL},
     {"call_later", FASTCALL(uvb_call_later), NULL},
     {"call_at", FASTCALL(uvb_call_at), NULL},
-    {"time", uvb_time, METH_NOARGS, NULL},
     {"_add_callback", uvb_add_callback, METH_O, NULL},
     {"_add_timer", uvb_add_timer, METH_O, NULL},
     {"_timer_handle_cancelled", uvb_count_cancelled, METH_O, NULL},

@@ -95,7 +95,6 @@ int uvb_read_clock(uvb_scheduler *scheduler, double *now, int *replaced);
 int uvb_number(PyObject *object, double *value); /* -1 with an exception set when it is none */
 int uvb_calls_at(uvb_scheduler *scheduler);
 int uvb_plain_now(double *now);
-PyObject *uvb_time(PyObject *self, PyObject *none);
 int uvb_clock_ready(PyObject *time, PyObject *type);
 
 /* python_heap.c. The last has the caller take over the reference of the first timer. */
